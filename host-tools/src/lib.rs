@@ -1,0 +1,12 @@
+//! The library behind the `eventprop` command.
+
+pub mod backend;
+pub mod cli;
+pub mod dataset;
+pub mod error;
+pub mod experiment;
+pub mod mapping;
+pub mod reference;
+pub mod report;
+pub mod training;
+pub mod vector;

@@ -1,0 +1,2 @@
+//! The `eventprop` command.
+fn main() {}
