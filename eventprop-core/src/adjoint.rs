@@ -1,0 +1,250 @@
+//! Backward kernels: the adjoint of one time step.
+//!
+//! Continuous form in reverse time: `tau_m λV' = -λV`, `tau_s λI' = -λI + λV`. At a spike k of a
+//! neuron λV jumps by `J = (λV + err) / c`, `c = I(t_k) - 1`; a spike of input i adds `-λI_j` to the
+//! gradient of `w_ji` and sends `err = Σ_j w_ji (λV_j - λI_j)` back (Wunderlich and Pehle 2021).
+
+use crate::log::{Event, LoggedStep};
+use crate::neuron::{LANES, Neurons, high, lanes};
+use crate::numeric::{ADJOINT_LIMIT, Statistics, decay, divide_by_slope, saturate, scale};
+use crate::tables::{Dynamics, Scheme};
+
+/// Takes a layer's adjoints from the end of one step to its start.
+///
+/// # Shapes and formats
+/// `weights`: `[pre][post]`, F20. `gradient`: `[pre][post]`, F18, sum of -λI at arrivals, is added
+/// to. `arrivals`: the events that were given to [`forward_step`](crate::neuron::forward_step) for
+/// this step. `own`: the layer's own spikes of this step; its errors must be complete, and are
+/// replaced by the jumps they caused. `error_sums`: `[arrival]`, F38, is set to what goes back to the
+/// sender of each arrival; `None` where nobody asks, as for a network's inputs.
+///
+/// # Panics
+/// If `error_sums` is shorter than `arrivals`, or an arrival names a neuron that has no weights.
+#[inline(always)]
+#[allow(clippy::too_many_arguments)] // one kernel, eight tensors
+pub fn backward_step(
+    dynamics: &Dynamics<'_>,
+    weights: &[i32],
+    gradient: &mut [i64],
+    arrivals: &[Event],
+    own: LoggedStep<'_>,
+    neurons: &mut Neurons<'_>,
+    error_sums: Option<&mut [i64]>,
+    statistics: &mut Statistics,
+) {
+    if !neurons.awake && own.errors.iter().all(|&error| error == 0) {
+        if let Some(sums) = error_sums {
+            sums[..arrivals.len()].fill(0);
+        }
+        return;
+    }
+    neurons.awake = true;
+    match dynamics.scheme() {
+        Scheme::Exact => exact(
+            dynamics, weights, gradient, arrivals, own, neurons, error_sums, statistics,
+        ),
+        Scheme::Grid => grid(
+            dynamics, weights, gradient, arrivals, own, neurons, error_sums, statistics,
+        ),
+    }
+}
+
+#[inline(always)]
+#[allow(clippy::too_many_arguments)]
+fn exact(
+    dynamics: &Dynamics<'_>,
+    weights: &[i32],
+    gradient: &mut [i64],
+    arrivals: &[Event],
+    mut own: LoggedStep<'_>,
+    neurons: &mut Neurons<'_>,
+    mut error_sums: Option<&mut [i64]>,
+    statistics: &mut Statistics,
+) {
+    exact_jumps(dynamics, &mut own, neurons, statistics);
+    let jumps = &*own.errors;
+
+    let post = neurons.len();
+    for (a, arrival) in arrivals.iter().enumerate() {
+        let offset = usize::from(arrival.offset);
+        let back = dynamics.over(dynamics.ticks() - offset);
+        let (es, em, kb) = (back.current_decay, back.membrane_decay, back.membrane_to_current);
+        let row = usize::from(arrival.neuron) * post..(usize::from(arrival.neuron) + 1) * post;
+        let (weights, gradient) = (&weights[row.clone()], &mut gradient[row]);
+        // λI(f) = es λI + kb λV, λV(f) = em λV. Adjoints are at most 2^25: no sum leaves an i64.
+        let current_at = |v: i32, i: i32| {
+            i.wrapping_add(high(
+                i64::from(i)
+                    .wrapping_mul(i64::from(es))
+                    .wrapping_add(i64::from(v).wrapping_mul(i64::from(kb))),
+            ))
+        };
+        let state = neurons.membrane.iter().zip(neurons.current.iter());
+        let mut sum = 0i64;
+        if error_sums.is_some() {
+            for (((&v, &i), &w), g) in state.zip(weights).zip(gradient.iter_mut()) {
+                let i_at = current_at(v, i);
+                let v_at = v.wrapping_add(high(i64::from(v).wrapping_mul(i64::from(em))));
+                *g = g.wrapping_sub(i64::from(i_at));
+                sum = sum.wrapping_add(
+                    i64::from(w).wrapping_mul(i64::from(v_at.wrapping_sub(i_at))),
+                );
+            }
+        } else {
+            for ((&v, &i), g) in state.zip(gradient.iter_mut()) {
+                *g = g.wrapping_sub(i64::from(current_at(v, i)));
+            }
+        }
+        // What the layer's own later spikes of this step did to the adjoints at this arrival.
+        for (event, &jump) in own.events.iter().zip(jumps) {
+            if event.offset > arrival.offset && jump != 0 {
+                let neuron = usize::from(event.neuron);
+                let between = dynamics.over(usize::from(event.offset) - offset);
+                let current = scale(jump, between.membrane_to_current);
+                let membrane = decay(jump, between.membrane_decay);
+                gradient[neuron] -= i64::from(current);
+                sum += i64::from(weights[neuron]) * i64::from(membrane - current);
+            }
+        }
+        if let Some(sums) = &mut error_sums {
+            sums[a] = sum;
+        }
+    }
+
+    let full = dynamics.step();
+    decay_adjoints(
+        neurons,
+        full.current_decay,
+        full.membrane_decay,
+        full.membrane_to_current,
+    );
+    for (event, &jump) in own.events.iter().zip(jumps) {
+        let neuron = usize::from(event.neuron);
+        let back = dynamics.over(usize::from(event.offset));
+        let current = i64::from(neurons.current[neuron])
+            + i64::from(scale(jump, back.membrane_to_current));
+        let membrane =
+            i64::from(neurons.membrane[neuron]) + i64::from(decay(jump, back.membrane_decay));
+        neurons.current[neuron] = saturate(current, ADJOINT_LIMIT, &mut statistics.saturations);
+        neurons.membrane[neuron] = saturate(membrane, ADJOINT_LIMIT, &mut statistics.saturations);
+    }
+}
+
+/// Replaces the error of each own spike by the jump of λV, the latest spike of a neuron first.
+fn exact_jumps(
+    dynamics: &Dynamics<'_>,
+    own: &mut LoggedStep<'_>,
+    neurons: &Neurons<'_>,
+    statistics: &mut Statistics,
+) {
+    for k in (0..own.events.len()).rev() {
+        let Event { neuron, offset } = own.events[k];
+        let back = dynamics.over(dynamics.ticks() - usize::from(offset));
+        let membrane = neurons.membrane[usize::from(neuron)];
+        let mut numerator =
+            i64::from(decay(membrane, back.membrane_decay)) + i64::from(own.errors[k]);
+        // Later spikes of the same neuron stand right behind this one; at most seven do, and each
+        // jump is at most 2^25.
+        for later in k + 1..own.events.len() {
+            if own.events[later].neuron != neuron {
+                break;
+            }
+            let between = dynamics.over(usize::from(own.events[later].offset - offset));
+            numerator += i64::from(decay(own.errors[later], between.membrane_decay));
+        }
+        let slope = own.slopes[k].max(dynamics.slope_floor());
+        own.errors[k] = divide_by_slope(numerator, slope, &mut statistics.saturations);
+    }
+}
+
+#[inline(always)]
+#[allow(clippy::too_many_arguments)]
+fn grid(
+    dynamics: &Dynamics<'_>,
+    weights: &[i32],
+    gradient: &mut [i64],
+    arrivals: &[Event],
+    own: LoggedStep<'_>,
+    neurons: &mut Neurons<'_>,
+    error_sums: Option<&mut [i64]>,
+    statistics: &mut Statistics,
+) {
+    let post = neurons.len();
+    if let Some(sums) = error_sums {
+        for (arrival, to) in arrivals.iter().zip(sums) {
+            let row = usize::from(arrival.neuron) * post;
+            let mut sum = 0i64;
+            let state = neurons.membrane.iter().zip(neurons.current.iter());
+            for ((&v, &i), &w) in state.zip(&weights[row..row + post]) {
+                // At most 4,095 products of 2^25 and 2^26.
+                sum = sum.wrapping_add(i64::from(w).wrapping_mul(i64::from(v.wrapping_sub(i))));
+            }
+            *to = sum;
+        }
+    }
+    // The jump takes λV from the end of the step, before its decay.
+    for ((event, &slope), error) in own.events.iter().zip(own.slopes).zip(own.errors.iter_mut()) {
+        let numerator =
+            i64::from(neurons.membrane[usize::from(event.neuron)]) + i64::from(*error);
+        let slope = slope.max(dynamics.slope_floor());
+        *error = divide_by_slope(numerator, slope, &mut statistics.saturations);
+    }
+    let full = dynamics.step();
+    // λI' = a λI + (1 - a) λV, λV' = b λV
+    decay_adjoints(
+        neurons,
+        full.current_decay,
+        full.membrane_decay,
+        -full.current_decay,
+    );
+    for (event, &jump) in own.events.iter().zip(own.errors.iter()) {
+        let membrane = &mut neurons.membrane[usize::from(event.neuron)];
+        *membrane = saturate(
+            i64::from(*membrane) + i64::from(jump),
+            ADJOINT_LIMIT,
+            &mut statistics.saturations,
+        );
+    }
+    for arrival in arrivals {
+        let row = usize::from(arrival.neuron) * post;
+        for (g, &i) in gradient[row..row + post].iter_mut().zip(neurons.current.iter()) {
+            *g = g.wrapping_sub(i64::from(i));
+        }
+    }
+}
+
+/// `λI <- λI + decay_i λI + coupling λV`, `λV <- λV + decay_v λV` for all neurons.
+#[inline(always)]
+fn decay_adjoints(neurons: &mut Neurons<'_>, decay_i: i32, decay_v: i32, coupling: i32) {
+    let len = neurons.len();
+    let blocks = len - len % LANES;
+    for first in (0..blocks).step_by(LANES) {
+        decay_block::<LANES>(neurons, first, decay_i, decay_v, coupling);
+    }
+    for first in blocks..len {
+        decay_block::<1>(neurons, first, decay_i, decay_v, coupling);
+    }
+}
+
+#[inline(always)]
+fn decay_block<const L: usize>(
+    neurons: &mut Neurons<'_>,
+    first: usize,
+    decay_i: i32,
+    decay_v: i32,
+    coupling: i32,
+) {
+    let mut v: [i32; L] = lanes(neurons.membrane, first);
+    let mut i: [i32; L] = lanes(neurons.current, first);
+    let (decay_i, decay_v, coupling) =
+        (i64::from(decay_i), i64::from(decay_v), i64::from(coupling));
+    for lane in 0..L {
+        // The new values lie between zero and the larger of the old ones: no saturation is needed.
+        let (v0, i0) = (i64::from(v[lane]), i64::from(i[lane]));
+        let sum = i0.wrapping_mul(decay_i).wrapping_add(v0.wrapping_mul(coupling));
+        i[lane] = i[lane].wrapping_add(high(sum));
+        v[lane] = v[lane].wrapping_add(high(v0.wrapping_mul(decay_v)));
+    }
+    neurons.membrane[first..first + L].copy_from_slice(&v);
+    neurons.current[first..first + L].copy_from_slice(&i);
+}

@@ -1,0 +1,361 @@
+//! What a packet means: the one place where keys and payloads are packed and unpacked.
+//!
+//! Key:
+//!
+//! | bits | field | meaning |
+//! |---|---|---|
+//! | 31 | towards the input | set for errors and for everything else that travels upstream; the precedent is the error bit of online learning on the prototype chip |
+//! | 30:28 | kind | [`Message`]'s variant |
+//! | 27:20 | source | chip-wide number of the sending PE ([`Source`]) |
+//! | 19:16 | target | [`Target`]: one neighbour of the sender, the optimiser, or all |
+//! | 15:0 | tag | depends on the kind |
+//!
+//! The router needs only bits 31 and 27:16 ([`ROUTING_MASK`]).
+//!
+//! Steps travel as *positions*: the number of steps that the sender has finished in its direction
+//! since it was started, over all samples. A position is shortened to the low bits that fit; the
+//! receiver knows what it expects and reads them as the nearest number ([`nearest`]).
+
+use s2_hal::packet::Packet;
+
+use crate::log::Event;
+
+/// Bits of a key that decide where a packet goes.
+pub const ROUTING_MASK: u32 = 0x8FFF_0000;
+/// Most events that one PE may emit in one step: what an index can count.
+pub const MAX_EVENTS_PER_STEP: usize = 4096;
+/// Most neighbours of a PE in one direction.
+pub const MAX_NEIGHBOURS: usize = 14;
+
+/// Chip-wide number of a sending PE.
+pub type Source = u8;
+
+/// To which of the sender's neighbours a packet goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Target {
+    /// Neighbour `n` in the direction of the packet, below [`MAX_NEIGHBOURS`].
+    One(u8),
+    /// The optimiser.
+    Optimizer,
+    /// All neighbours in the direction of the packet.
+    All,
+}
+
+/// Which way a packet travels through the network's layers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Direction {
+    /// Towards the loss.
+    Downstream,
+    /// Towards the input.
+    Upstream,
+}
+
+/// What a packet says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Message {
+    /// A spike.
+    Spike {
+        /// Position of its step (15 bits).
+        position: u16,
+        /// Number of the event among its sender's events of that step.
+        index: u16,
+        /// Neuron within the whole layer, and ticks within the step.
+        event: Event,
+    },
+    /// The sender's step is complete.
+    Marker {
+        /// Position of the step (14 bits).
+        position: u16,
+        /// How many events or errors were sent in this step to this target.
+        count: u16,
+        /// Checksum over them ([`Checksum`]).
+        checksum: u32,
+    },
+    /// dL/dt of one of the receiver's spikes.
+    Error {
+        /// Position of the step (4 bits).
+        position: u16,
+        /// Number of the event among the receiver's events of that step.
+        index: u16,
+        /// Which word of the error.
+        part: ErrorPart,
+        /// The word.
+        word: u32,
+    },
+    /// The sender has consumed all steps before a position, of what travels the other way.
+    Acknowledge {
+        /// That position.
+        position: u16,
+    },
+    /// The sender's gradient of a minibatch is complete.
+    Ready {
+        /// Number of minibatches that it has finished.
+        minibatch: u16,
+    },
+    /// The weights of the next minibatch are in place.
+    Release {
+        /// Number of minibatches that the optimiser has finished.
+        minibatch: u16,
+    },
+}
+
+/// Which part of an error a packet carries.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum ErrorPart {
+    /// The whole error, rounded (F18): from a layer on a single PE.
+    Whole,
+    /// High word of this PE's share of the unrounded sum (F38): from a layer split over PEs.
+    High,
+    /// Low word of that share.
+    Low,
+}
+
+/// A packet's contents with its sender.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Envelope {
+    /// Which way it travels.
+    pub direction: Direction,
+    /// Who sent it.
+    pub source: Source,
+    /// To whom.
+    pub target: Target,
+    /// What it says.
+    pub message: Message,
+}
+
+/// A packet that no program of this crate sends, or whose redundant bits disagree.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Unknown;
+
+const SPIKE: u32 = 0;
+const MARKER: u32 = 1;
+const ERROR: u32 = 2;
+const ERROR_HIGH: u32 = 3;
+const ERROR_LOW: u32 = 4;
+const ACKNOWLEDGE: u32 = 5;
+const READY: u32 = 6;
+const RELEASE: u32 = 7;
+
+const TARGET_OPTIMIZER: u32 = 14;
+const TARGET_ALL: u32 = 15;
+
+/// Bits of the payload that hold a marker's checksum.
+const CHECKSUM_BITS: u32 = 21;
+
+/// The bits of a key that decide where packets of a sender go ([`ROUTING_MASK`]).
+#[must_use]
+pub fn routing_key(direction: Direction, source: Source, target: Target) -> u32 {
+    let target = match target {
+        Target::One(n) => u32::from(n),
+        Target::Optimizer => TARGET_OPTIMIZER,
+        Target::All => TARGET_ALL,
+    };
+    u32::from(direction == Direction::Upstream) << 31 | u32::from(source) << 20 | target << 16
+}
+
+/// Packs a message.
+///
+/// Positions are shortened to their low bits; other fields must be in their range.
+#[must_use]
+pub fn pack(envelope: Envelope) -> Packet {
+    let Envelope { direction, source, target, message } = envelope;
+    let (kind, tag, payload) = match message {
+        Message::Spike { position, index, event } => {
+            debug_assert!(usize::from(index) < MAX_EVENTS_PER_STEP && event.neuron < 1 << 12);
+            let (low, high) = (u32::from(position) & 0x7FF, u32::from(position) >> 11 & 0xF);
+            let payload = low << 21 | u32::from(index) << 9 | u32::from(event.offset);
+            (SPIKE, high << 12 | u32::from(event.neuron), payload)
+        }
+        Message::Marker { position, count, checksum } => {
+            debug_assert!(usize::from(count) <= MAX_EVENTS_PER_STEP);
+            let (low, high) = (u32::from(position) & 0x7FF, u32::from(position) >> 11 & 0x7);
+            (MARKER, high << 13 | u32::from(count), low << 21 | checksum)
+        }
+        Message::Error { position, index, part, word } => {
+            let kind = match part {
+                ErrorPart::Whole => ERROR,
+                ErrorPart::High => ERROR_HIGH,
+                ErrorPart::Low => ERROR_LOW,
+            };
+            (kind, (u32::from(position) & 0xF) << 12 | u32::from(index), word)
+        }
+        Message::Acknowledge { position } => (ACKNOWLEDGE, 0, doubled(position)),
+        Message::Ready { minibatch } => (READY, 0, doubled(minibatch)),
+        Message::Release { minibatch } => (RELEASE, 0, doubled(minibatch)),
+    };
+    Packet {
+        key: routing_key(direction, source, target) | kind << 28 | tag,
+        payload: Some(payload),
+    }
+}
+
+/// Unpacks a packet.
+///
+/// # Errors
+/// [`Unknown`] for a packet without payload, or with a control word that contradicts itself.
+pub fn unpack(packet: Packet) -> Result<Envelope, Unknown> {
+    let Packet { key, payload: Some(payload) } = packet else { return Err(Unknown) };
+    let tag = key & 0xFFFF;
+    let message = match key >> 28 & 7 {
+        SPIKE => Message::Spike {
+            position: (payload >> 21 | (tag >> 12) << 11) as u16,
+            index: (payload >> 9 & 0xFFF) as u16,
+            event: Event { neuron: (tag & 0xFFF) as u16, offset: (payload & 0x1FF) as u16 },
+        },
+        MARKER if (tag & 0x1FFF) as usize > MAX_EVENTS_PER_STEP => return Err(Unknown),
+        MARKER => Message::Marker {
+            position: (payload >> 21 | (tag >> 13) << 11) as u16,
+            count: (tag & 0x1FFF) as u16,
+            checksum: payload & ((1 << CHECKSUM_BITS) - 1),
+        },
+        kind @ (ERROR | ERROR_HIGH | ERROR_LOW) => Message::Error {
+            position: (tag >> 12) as u16,
+            index: (tag & 0xFFF) as u16,
+            part: match kind {
+                ERROR => ErrorPart::Whole,
+                ERROR_HIGH => ErrorPart::High,
+                _ => ErrorPart::Low,
+            },
+            word: payload,
+        },
+        ACKNOWLEDGE => Message::Acknowledge { position: single(payload)? },
+        READY => Message::Ready { minibatch: single(payload)? },
+        _ => Message::Release { minibatch: single(payload)? },
+    };
+    Ok(Envelope {
+        direction: if key >> 31 == 1 { Direction::Upstream } else { Direction::Downstream },
+        source: (key >> 20) as u8,
+        target: match key >> 16 & 0xF {
+            TARGET_OPTIMIZER => Target::Optimizer,
+            TARGET_ALL => Target::All,
+            n => Target::One(n as u8),
+        },
+        message,
+    })
+}
+
+/// A control word: a number and its complement, so that a changed bit is noticed.
+fn doubled(number: u16) -> u32 {
+    u32::from(!number) << 16 | u32::from(number)
+}
+
+fn single(word: u32) -> Result<u16, Unknown> {
+    let number = word as u16;
+    if (word >> 16) as u16 == !number { Ok(number) } else { Err(Unknown) }
+}
+
+/// How far the position with the low bits `low` lies behind (negative) or ahead of `expected`, the
+/// nearest of all that have these bits.
+#[must_use]
+pub fn nearest(expected: u32, low: u16, bits: u32) -> i32 {
+    let unused = 32 - bits;
+    (u32::from(low).wrapping_sub(expected) << unused).cast_signed() >> unused
+}
+
+/// Bits of a position in a [`Message::Spike`].
+pub const SPIKE_POSITION_BITS: u32 = 15;
+/// Bits of a position in a [`Message::Marker`].
+pub const MARKER_POSITION_BITS: u32 = 14;
+/// Bits of a position in a [`Message::Error`].
+pub const ERROR_POSITION_BITS: u32 = 4;
+/// Bits of a position in a [`Message::Acknowledge`], and of a minibatch's number.
+pub const CONTROL_POSITION_BITS: u32 = 16;
+
+/// Checksum over the packets of one step, the same in whatever order they arrive.
+///
+/// A single changed bit of a payload always changes it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Checksum(u32);
+
+impl Checksum {
+    /// Odd, and far from any small multiple of a power of two: see the test.
+    const PAYLOAD_FACTOR: u32 = 0x9E37_79B1;
+    const KEY_FACTOR: u32 = 0x85EB_CA6B;
+
+    /// An empty step.
+    pub const NEW: Self = Self(0);
+
+    /// Takes a packet's tag and payload into account.
+    #[inline]
+    pub fn add(&mut self, packet: Packet) {
+        let payload = packet.payload.unwrap_or(0).wrapping_mul(Self::PAYLOAD_FACTOR);
+        let tag = (packet.key & 0xFFFF).wrapping_mul(Self::KEY_FACTOR);
+        self.0 = self.0.wrapping_add(payload).wrapping_add(tag);
+    }
+
+    /// What the marker of the step at `position` carries.
+    #[inline]
+    #[must_use]
+    pub fn finish(self, position: u32) -> u32 {
+        self.0.wrapping_add(position.wrapping_mul(0xC2B2_AE35)) >> (32 - CHECKSUM_BITS)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn messages() -> impl Strategy<Value = Message> {
+        let part = prop_oneof![Just(ErrorPart::Whole), Just(ErrorPart::High), Just(ErrorPart::Low)];
+        prop_oneof![
+            (0u16..1 << 15, 0u16..4096, 0u16..4096, 0u16..=256).prop_map(
+                |(position, index, neuron, offset)| Message::Spike {
+                    position,
+                    index,
+                    event: Event { neuron, offset }
+                }
+            ),
+            (0u16..1 << 14, 0u16..=4096, 0u32..1 << 21).prop_map(|(position, count, checksum)| {
+                Message::Marker { position, count, checksum }
+            }),
+            (0u16..16, 0u16..4096, part, any::<u32>()).prop_map(|(position, index, part, word)| {
+                Message::Error { position, index, part, word }
+            }),
+            any::<u16>().prop_map(|position| Message::Acknowledge { position }),
+            any::<u16>().prop_map(|minibatch| Message::Ready { minibatch }),
+            any::<u16>().prop_map(|minibatch| Message::Release { minibatch }),
+        ]
+    }
+
+    proptest! {
+        #[test]
+        fn packets_carry_messages(message in messages(), up in any::<bool>(), source in any::<u8>(), n in 0u8..16) {
+            let envelope = Envelope {
+                direction: if up { Direction::Upstream } else { Direction::Downstream },
+                source,
+                target: match n { 14 => Target::Optimizer, 15 => Target::All, n => Target::One(n) },
+                message,
+            };
+            let packet = pack(envelope);
+            prop_assert_eq!(unpack(packet), Ok(envelope));
+            let key = routing_key(envelope.direction, source, envelope.target);
+            prop_assert_eq!(packet.key & ROUTING_MASK, key);
+        }
+
+        #[test]
+        fn any_packet_is_understood_or_refused(key in any::<u32>(), payload in any::<Option<u32>>()) {
+            let packet = Packet { key, payload };
+            if let Ok(envelope) = unpack(packet) {
+                prop_assert_eq!(unpack(pack(envelope)), Ok(envelope));
+            }
+        }
+
+        #[test]
+        fn positions_are_found_again(expected in any::<u32>(), distance in -7i32..8) {
+            let position = expected.wrapping_add_signed(distance);
+            prop_assert_eq!(nearest(expected, (position & 0xF) as u16, 4), distance);
+            prop_assert_eq!(nearest(expected, (position & 0x7FFF) as u16, 15), distance);
+        }
+    }
+
+    /// Flipping bit b of a payload changes the sum by 2^b times the factor, up or down. The high 21
+    /// bits notice every change that is not within 2^11 of a multiple of 2^32.
+    #[test]
+    fn checksum_notices_every_single_bit() {
+        for bit in 0..32 {
+            let change = Checksum::PAYLOAD_FACTOR << bit;
+            assert!(change >= 1 << 11 && change <= u32::MAX - (1 << 11), "bit {bit}");
+        }
+    }
+}

@@ -1,0 +1,169 @@
+//! Events of a layer during one sample, in order of time.
+
+/// A spike: which neuron (or input channel) and when within its step.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default, bytemuck::Pod, bytemuck::Zeroable)]
+#[repr(C)]
+pub struct Event {
+    /// Neuron of the layer, or channel of the input.
+    pub neuron: u16,
+    /// Ticks since the start of the step: 0 to Q. A neuron that crosses the threshold at the very
+    /// end of a step has the offset Q.
+    pub offset: u16,
+}
+
+/// The memory for the events of a layer is too small for this sample.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LogFull;
+
+/// The spikes of one layer over one sample: what the backward pass must remember of the forward one.
+///
+/// Events stand in the order of steps, within a step in the order of neurons, and for one neuron in
+/// the order of time.
+#[derive(Debug)]
+pub struct EventLog<'m> {
+    events: &'m mut [Event],
+    slopes: &'m mut [i32],
+    errors: &'m mut [i32],
+    ends: &'m mut [u32],
+    step: usize,
+    len: usize,
+}
+
+/// One step of an [`EventLog`], for the backward pass.
+#[derive(Debug)]
+pub struct LoggedStep<'a> {
+    /// The events.
+    pub events: &'a [Event],
+    /// Per event the slope c = tau_m dV/dt at the crossing (F20).
+    pub slopes: &'a [i32],
+    /// Per event the error that came back for it (F18, 1/ms); the adjoint kernel replaces it by the
+    /// jump that it caused.
+    pub errors: &'a mut [i32],
+}
+
+impl<'m> EventLog<'m> {
+    /// Makes an empty log on memory of the caller: `events`, `slopes` and `errors` bound the number
+    /// of events by the shortest of them, `ends` the number of steps.
+    pub fn new(
+        events: &'m mut [Event],
+        slopes: &'m mut [i32],
+        errors: &'m mut [i32],
+        ends: &'m mut [u32],
+    ) -> Self {
+        Self { events, slopes, errors, ends, step: 0, len: 0 }
+    }
+
+    /// Takes memory that holds the events of `steps` finished steps, as an earlier log left it.
+    ///
+    /// # Panics
+    /// If `steps` is more than the memory holds.
+    pub fn resume(
+        events: &'m mut [Event],
+        slopes: &'m mut [i32],
+        errors: &'m mut [i32],
+        ends: &'m mut [u32],
+        steps: usize,
+    ) -> Self {
+        let len = steps.checked_sub(1).map_or(0, |last| ends[last] as usize);
+        Self { events, slopes, errors, ends, step: steps, len }
+    }
+
+    /// Forgets all events.
+    pub fn clear(&mut self) {
+        self.step = 0;
+        self.len = 0;
+    }
+
+    /// Number of events.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Whether there is no event.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// Number of finished steps.
+    #[must_use]
+    pub fn steps(&self) -> usize {
+        self.step
+    }
+
+    /// Adds an event to the step under way, with its slope (F20).
+    ///
+    /// # Errors
+    /// [`LogFull`] when the memory holds no more events; nothing is stored then.
+    #[inline]
+    pub fn push(&mut self, event: Event, slope: i32) -> Result<(), LogFull> {
+        let (Some(to), Some(c), Some(error)) = (
+            self.events.get_mut(self.len),
+            self.slopes.get_mut(self.len),
+            self.errors.get_mut(self.len),
+        ) else {
+            return Err(LogFull);
+        };
+        (*to, *c, *error) = (event, slope, 0);
+        self.len += 1;
+        Ok(())
+    }
+
+    /// Ends the step under way; the next event belongs to the one after it.
+    ///
+    /// # Errors
+    /// [`LogFull`] when the memory holds no more steps.
+    pub fn end_step(&mut self) -> Result<(), LogFull> {
+        *self.ends.get_mut(self.step).ok_or(LogFull)? = self.len as u32;
+        self.step += 1;
+        Ok(())
+    }
+
+    /// Indices of the events of `step`, in the whole log.
+    ///
+    /// # Panics
+    /// If the step has not ended.
+    #[inline]
+    #[must_use]
+    pub fn range(&self, step: usize) -> core::ops::Range<usize> {
+        assert!(step < self.step, "step {step} has not ended");
+        let start = step.checked_sub(1).map_or(0, |before| self.ends[before] as usize);
+        start..self.ends[step] as usize
+    }
+
+    /// Events of `step`; an empty slice for steps before the first.
+    ///
+    /// # Panics
+    /// If the step has not ended.
+    #[inline]
+    #[must_use]
+    pub fn events(&self, step: usize) -> &[Event] {
+        &self.events[self.range(step)]
+    }
+
+    /// Events of `step` with slopes and errors.
+    ///
+    /// # Panics
+    /// If the step has not ended.
+    #[inline]
+    pub fn step_mut(&mut self, step: usize) -> LoggedStep<'_> {
+        let range = self.range(step);
+        LoggedStep {
+            events: &self.events[range.clone()],
+            slopes: &self.slopes[range.clone()],
+            errors: &mut self.errors[range],
+        }
+    }
+
+    /// The error of every event (F18, 1/ms), in the order of the log.
+    pub fn errors_mut(&mut self) -> &mut [i32] {
+        &mut self.errors[..self.len]
+    }
+
+    /// All events, in the order of the log.
+    #[must_use]
+    pub fn all(&self) -> &[Event] {
+        &self.events[..self.len]
+    }
+}

@@ -1,0 +1,241 @@
+//! Adam and stochastic gradient descent on fixed-point weights.
+//!
+//! Moments and the learning rate are IEEE single-precision numbers. Additions, products, quotients
+//! and square roots are correctly rounded on a Cortex-M4F and on a PC alike, and nothing here is
+//! contracted into a fused operation, so the weights are the same everywhere.
+
+use crate::numeric::{ADJOINT_FRACTION, STATE_FRACTION, Statistics, WEIGHT_LIMIT, saturate};
+
+/// The rule that turns a gradient into a step.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Method {
+    /// Kingma and Ba 2015, with bias correction.
+    Adam {
+        /// Decay of the first moment.
+        beta1: f32,
+        /// Decay of the second moment.
+        beta2: f32,
+        /// Added to the square root of the second moment.
+        epsilon: f32,
+    },
+    /// Gradient descent with momentum: `m <- momentum m + g`, `w <- w - rate m`.
+    Sgd {
+        /// Decay of the accumulated gradient; 0 for plain descent.
+        momentum: f32,
+    },
+}
+
+/// What stays the same over a training run.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Settings {
+    /// The rule.
+    pub method: Method,
+    /// Times the weight, added to its gradient.
+    pub weight_decay: f32,
+    /// Synaptic time constant in ms, which scales a gradient sum to dL/dw.
+    pub tau_synapse_ms: f32,
+    /// The remedy for silent neurons.
+    pub silent_neurons: SilentNeurons,
+}
+
+/// What silent neurons get instead of a gradient: neither a silent neuron nor the synapses onto it
+/// have one, so that nothing would ever wake them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub struct SilentNeurons {
+    /// Added to every weight onto an output neuron, times the share of the minibatch in which it was
+    /// the label's and stayed silent (F20).
+    pub label_bump: i32,
+    /// Added to every weight onto a hidden neuron that was silent over a whole minibatch (F20).
+    pub hidden_bump: i32,
+}
+
+impl SilentNeurons {
+    /// What is added to the weights onto an output neuron that was the silent label of `silent` of
+    /// `samples` samples (F20, to nearest).
+    ///
+    /// # Panics
+    /// If `samples` is zero.
+    #[must_use]
+    pub fn for_output(&self, silent: u32, samples: u32) -> i32 {
+        let product = i64::from(self.label_bump) * i64::from(silent);
+        let samples = i64::from(samples);
+        (product + samples / 2).div_euclid(samples) as i32
+    }
+
+    /// What is added to the weights onto a hidden neuron that emitted `spikes` spikes in the
+    /// minibatch (F20).
+    #[must_use]
+    pub fn for_hidden(&self, spikes: u32) -> i32 {
+        if spikes == 0 { self.hidden_bump } else { 0 }
+    }
+}
+
+/// What changes from one minibatch to the next, beside the moments of every weight.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Progress {
+    /// Minibatches done.
+    pub steps: u32,
+    /// Learning rate of the next minibatch.
+    pub learning_rate: f32,
+    /// `beta1` to the power of `steps`.
+    pub beta1_power: f32,
+    /// `beta2` to the power of `steps`.
+    pub beta2_power: f32,
+}
+
+impl Progress {
+    /// Before the first minibatch.
+    #[must_use]
+    pub const fn new(learning_rate: f32) -> Self {
+        Self { steps: 0, learning_rate, beta1_power: 1.0, beta2_power: 1.0 }
+    }
+}
+
+/// Constants of one minibatch's update; made by [`Update::begin`].
+#[derive(Clone, Copy, Debug)]
+pub struct Update {
+    method: Method,
+    weight_decay: f32,
+    /// Gradient sum (F18) to dL/dw of the mean over the minibatch.
+    gradient_scale: f32,
+    /// Learning rate, corrected for the bias of the first moment.
+    rate: f32,
+    /// Correction of the second moment's square root for its bias.
+    root_scale: f32,
+}
+
+impl Update {
+    /// Advances `progress` by one minibatch of `samples` samples and prepares its update.
+    ///
+    /// # Panics
+    /// If `samples` is zero.
+    #[must_use]
+    pub fn begin(settings: &Settings, progress: &mut Progress, samples: u32) -> Self {
+        assert!(samples > 0, "a minibatch has samples");
+        progress.steps += 1;
+        let (mut rate, mut root_scale) = (progress.learning_rate, 1.0);
+        if let Method::Adam { beta1, beta2, .. } = settings.method {
+            progress.beta1_power *= beta1;
+            progress.beta2_power *= beta2;
+            rate = progress.learning_rate / (1.0 - progress.beta1_power);
+            root_scale = 1.0 / libm::sqrtf(1.0 - progress.beta2_power);
+        }
+        let unit = (1u32 << ADJOINT_FRACTION) as f32;
+        Self {
+            method: settings.method,
+            weight_decay: settings.weight_decay,
+            gradient_scale: settings.tau_synapse_ms / (unit * samples as f32),
+            rate,
+            root_scale,
+        }
+    }
+
+    /// Updates weights in place.
+    ///
+    /// # Shapes and formats
+    /// All slices hold the same stretch of `[pre][post]`, starting at the flat index `position`:
+    /// `weights` F20, `gradients` F18 sums over the minibatch, `first` and `second` the moments
+    /// (`second` is left alone by gradient descent). `bumps`: `[post]`, F20, added to every weight
+    /// onto a neuron; empty for none.
+    ///
+    /// # Panics
+    /// If the lengths differ.
+    pub fn apply(
+        &self,
+        position: usize,
+        weights: &mut [i32],
+        gradients: &[i64],
+        first: &mut [f32],
+        second: &mut [f32],
+        bumps: &[i32],
+        statistics: &mut Statistics,
+    ) {
+        let len = weights.len();
+        assert!([gradients.len(), first.len(), second.len()] == [len; 3]);
+        let saturations = &mut statistics.saturations;
+        for (((w, &g), m), v) in weights.iter_mut().zip(gradients).zip(first).zip(second) {
+            // A product by a power of two is exact, so this is the weight rounded to single once.
+            let weight = *w as f32 * (1.0 / (1u32 << STATE_FRACTION) as f32);
+            let g = g as f32 * self.gradient_scale + weight * self.weight_decay;
+            let step = match self.method {
+                Method::Adam { beta1, beta2, epsilon } => {
+                    *m = *m * beta1 + g * (1.0 - beta1);
+                    *v = *v * beta2 + g * g * (1.0 - beta2);
+                    self.rate * *m / (libm::sqrtf(*v) * self.root_scale + epsilon)
+                }
+                Method::Sgd { momentum } => {
+                    *m = *m * momentum + g;
+                    self.rate * *m
+                }
+            };
+            let step = step * (1u32 << STATE_FRACTION) as f32;
+            // To nearest; the conversion saturates.
+            let step = (if step < 0.0 { step - 0.5 } else { step + 0.5 }) as i32;
+            *w = saturate(i64::from(*w) - i64::from(step), WEIGHT_LIMIT, saturations);
+        }
+        if bumps.iter().any(|&bump| bump != 0) {
+            let mut post = position % bumps.len();
+            for w in weights {
+                *w = saturate(i64::from(*w) + i64::from(bumps[post]), WEIGHT_LIMIT, saturations);
+                post = if post + 1 == bumps.len() { 0 } else { post + 1 };
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Adam against its formulas in double precision, over a minimisation of (w - 2)^2.
+    #[test]
+    fn adam_follows_its_formulas() {
+        let settings = Settings {
+            method: Method::Adam { beta1: 0.9, beta2: 0.999, epsilon: 1e-8 },
+            weight_decay: 0.01,
+            tau_synapse_ms: 5.0,
+            silent_neurons: SilentNeurons::default(),
+        };
+        let mut progress = Progress::new(0.05);
+        let (mut w, mut m, mut v) = ([0i32], [0f32], [0f32]);
+        let (mut w64, mut m64, mut v64) = (0f64, 0f64, 0f64);
+        for t in 1..=500 {
+            let gradient = 2.0 * (f64::from(w[0]) / f64::from(1 << 20) - 2.0);
+            let raw = (gradient * 4.0 / 5.0 * f64::from(1 << 18)).round() as i64;
+            Update::begin(&settings, &mut progress, 4).apply(
+                0, &mut w, &[raw], &mut m, &mut v, &[], &mut Statistics::NEW,
+            );
+            let g = raw as f64 * 5.0 / 4.0 / f64::from(1 << 18) + 0.01 * w64;
+            m64 = 0.9 * m64 + 0.1 * g;
+            v64 = 0.999 * v64 + 0.001 * g * g;
+            let corrected = (v64 / (1.0 - 0.999f64.powi(t))).sqrt();
+            w64 -= 0.05 * m64 / (1.0 - 0.9f64.powi(t)) / (corrected + 1e-8);
+            assert!((f64::from(w[0]) / f64::from(1 << 20) - w64).abs() < 1e-3, "step {t}");
+        }
+        assert!((w64 - 2.0).abs() < 0.1);
+    }
+
+    #[test]
+    fn momentum_bumps_and_saturation() {
+        let settings = Settings {
+            method: Method::Sgd { momentum: 0.5 },
+            weight_decay: 0.0,
+            tau_synapse_ms: 1.0,
+            silent_neurons: SilentNeurons { label_bump: 1 << 20, hidden_bump: 7 },
+        };
+        let mut progress = Progress::new(1.0);
+        let mut statistics = Statistics::NEW;
+        let (mut w, mut m, mut v) = ([0, 0, WEIGHT_LIMIT], [0f32; 3], [0f32; 3]);
+        for _ in 0..2 {
+            Update::begin(&settings, &mut progress, 1).apply(
+                2, &mut w, &[1 << 18, 0, 0], &mut m, &mut v, &[0, 5, 1], &mut statistics,
+            );
+        }
+        // Two steps of 1 and 1.5 down; the bump of neuron 2 twice; the others follow in turn.
+        assert_eq!(w, [-(5 << 19) + 2, 0, WEIGHT_LIMIT]);
+        assert_eq!(statistics.saturations, 2);
+        let remedy = settings.silent_neurons;
+        assert_eq!(remedy.for_output(3, 4), 3 << 18);
+        assert_eq!((remedy.for_hidden(0), remedy.for_hidden(2)), (7, 0));
+    }
+}

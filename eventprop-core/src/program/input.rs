@@ -1,0 +1,303 @@
+//! The input program: injects the spikes of its replica's samples.
+
+use bytemuck::Zeroable;
+
+use super::memory::{Cut, Plan, Region, check};
+use super::stream::{Neighbours, Outbox, Port, receive};
+use super::{
+    Fault, Mode, Platform, Progress, Run, Share, Status, Waiting, read, sample_address,
+    sample_number, spike_hash,
+};
+use crate::event::{Direction, Message, Source};
+use crate::log::Event;
+
+/// What an input PE is told when it is loaded.
+#[derive(Clone, Copy, Debug)]
+pub struct Config {
+    /// Number of this PE.
+    pub source: Source,
+    /// PEs of the first neuron layer.
+    pub downstream: Neighbours,
+    /// Which replica this is.
+    pub replica: u32,
+    /// Replicas in all.
+    pub replicas: u32,
+    /// Steps of a sample.
+    pub steps: usize,
+    /// Binary logarithm of the ticks per step.
+    pub tick_bits: u32,
+    /// Input channels.
+    pub channels: u16,
+    /// Most events in one step of any sample.
+    pub events_per_step: usize,
+    /// Most bytes of a sample ([`Run::stride`]).
+    pub sample_bytes: usize,
+    /// Steps that may be under way.
+    pub window: usize,
+}
+
+/// Where an input PE keeps what.
+#[derive(Clone, Copy, Debug)]
+pub struct Layout {
+    /// What it counts.
+    pub status: Region<Status>,
+    /// A stretch of the run's order.
+    pub order: Region<u32>,
+    /// The sample at hand.
+    pub sample: Region<u32>,
+    /// Bytes of all.
+    pub bytes: usize,
+}
+
+impl Config {
+    /// Places the program's memory.
+    #[must_use]
+    pub fn layout(&self) -> Layout {
+        let mut plan = Plan::new();
+        Layout {
+            status: plan.region(1),
+            order: plan.region(4),
+            sample: plan.region(self.sample_bytes / size_of::<u32>()),
+            bytes: plan.bytes(),
+        }
+        .sized(plan)
+    }
+}
+
+impl Layout {
+    fn sized(mut self, plan: Plan) -> Self {
+        self.bytes = plan.bytes();
+        self
+    }
+}
+
+/// A sample in memory: a head and its events, one word each, in order of time.
+pub mod sample {
+    use super::Event;
+
+    /// Words before the events.
+    pub const HEAD_WORDS: usize = 1;
+
+    /// The head: number of events and label.
+    #[must_use]
+    pub fn head(events: u16, label: u16) -> u32 {
+        u32::from(label) << 16 | u32::from(events)
+    }
+
+    /// Number of events and label of a head.
+    #[must_use]
+    pub fn parse_head(word: u32) -> (u16, u16) {
+        (word as u16, (word >> 16) as u16)
+    }
+
+    /// An event: step (11 bits), channel (12 bits), offset (9 bits).
+    #[must_use]
+    pub fn event(step: u16, event: Event) -> u32 {
+        u32::from(step) << 21 | u32::from(event.neuron) << 9 | u32::from(event.offset)
+    }
+
+    /// Step and event of a word.
+    #[must_use]
+    pub fn parse_event(word: u32) -> (u16, Event) {
+        let event =
+            Event { neuron: (word >> 9 & 0xFFF) as u16, offset: (word & 0x1FF) as u16 };
+        ((word >> 21) as u16, event)
+    }
+
+    /// Bytes from one sample to the next, for samples of at most `events` events.
+    #[must_use]
+    pub const fn stride(events: usize) -> usize {
+        ((HEAD_WORDS + events) * 4).next_multiple_of(16)
+    }
+}
+
+/// The input program.
+#[derive(Clone, Debug)]
+pub struct Input {
+    config: Config,
+    layout: Layout,
+    port: Port,
+    outbox: Outbox,
+    run: Option<(Run, Share)>,
+    minibatch: u32,
+    /// Index into the run's order.
+    sample: u32,
+    loaded: bool,
+    step: usize,
+    /// Events of the sample that were sent, and those of the step at hand.
+    sent: usize,
+    in_step: usize,
+    status: Status,
+}
+
+impl Input {
+    /// Takes its configuration.
+    #[must_use]
+    pub fn new(config: Config) -> Self {
+        Self {
+            config,
+            layout: config.layout(),
+            port: Port {
+                source: config.source,
+                direction: Direction::Downstream,
+                neighbours: config.downstream,
+            },
+            outbox: Outbox::new(config.downstream, config.window),
+            run: None,
+            minibatch: 0,
+            sample: 0,
+            loaded: false,
+            step: 0,
+            sent: 0,
+            in_step: 0,
+            status: Status::NEW,
+        }
+    }
+
+    /// Starts a run.
+    ///
+    /// # Errors
+    /// [`Fault::MemoryTooSmall`], [`Fault::Configuration`].
+    pub fn start(&mut self, run: Run, memory: &[u64]) -> Result<(), Fault> {
+        check(memory, self.layout.bytes)?;
+        if run.stride as usize > self.config.sample_bytes {
+            return Err(Fault::Configuration("samples are longer than the input PE's buffer"));
+        }
+        let share = Share::new(self.config.replica, self.config.replicas, &run);
+        self.run = Some((run, share));
+        self.minibatch = 0;
+        self.begin(share.first(0));
+        Ok(())
+    }
+
+    /// Turns to a sample, or to the next minibatch that has one.
+    fn begin(&mut self, mut sample: Option<u32>) {
+        let Some((_, share)) = self.run else { return };
+        while sample.is_none() {
+            self.minibatch += 1;
+            if self.minibatch >= share.minibatches() {
+                self.run = None;
+                return;
+            }
+            sample = share.first(self.minibatch);
+        }
+        self.sample = sample.unwrap_or(0);
+        self.loaded = false;
+        self.step = 0;
+        self.sent = 0;
+    }
+
+    /// Works on.
+    ///
+    /// # Errors
+    /// A [`Fault`]; the program is not to be polled again then.
+    pub fn poll<P: Platform>(
+        &mut self,
+        memory: &mut [u64],
+        pe: &mut P,
+    ) -> Result<Progress, Fault> {
+        let mut worked = false;
+        while let Some((packet, envelope)) = receive(pe)? {
+            worked = true;
+            match (self.config.downstream.position(envelope.source), envelope.message) {
+                (Some(n), Message::Acknowledge { position }) => {
+                    self.outbox.acknowledged(n, position, &mut self.status)?;
+                }
+                // The input's weights are nobody's: it runs ahead of the layers by its window only.
+                (None, Message::Release { .. }) => {}
+                _ => return Err(Fault::UnexpectedPacket { key: packet.key }),
+            }
+        }
+        let mut cut = Cut::new(memory);
+        let status = cut.take(self.layout.status);
+        let order = cut.take(self.layout.order);
+        let words = cut.take(self.layout.sample);
+        let Some((run, share)) = self.run else {
+            status[0] = self.status;
+            return Ok(Progress::Done);
+        };
+        if !self.loaded {
+            let number = sample_number(pe, &run, self.sample, order)?;
+            let bad = Fault::BadSample { sample: number };
+            let used = run.stride as usize / size_of::<u32>();
+            read(pe, sample_address(&run, number)?, &mut words[..used])?;
+            self.check_sample(&words[..used]).ok_or(bad)?;
+            self.loaded = true;
+            self.count_step(words);
+        }
+        if !self.outbox.open() {
+            return Ok(if worked { Progress::Worked } else { Progress::Idle });
+        }
+        let sent = self.sent;
+        let message = |position: u32, n: usize| Message::Spike {
+            position: position as u16,
+            index: n as u16,
+            event: sample::parse_event(words[sample::HEAD_WORDS + sent + n]).1,
+        };
+        if self.outbox.send_all(pe, &self.port, self.in_step, message, &mut self.status)? {
+            for word in &words[sample::HEAD_WORDS + sent..][..self.in_step] {
+                let (step, event) = sample::parse_event(*word);
+                let ticks =
+                    (u32::from(step) << self.config.tick_bits) + u32::from(event.offset);
+                let hash = spike_hash(self.sample, 0, event.neuron.into(), ticks);
+                self.status.spike_digest = self.status.spike_digest.wrapping_add(hash);
+            }
+            self.status.spikes += self.in_step as u64;
+            self.sent += self.in_step;
+            self.step += 1;
+            if self.step == self.config.steps {
+                self.begin(share.next(self.minibatch, self.sample));
+            } else {
+                self.count_step(words);
+            }
+        }
+        Ok(Progress::Worked)
+    }
+
+    /// Counts the events of the step at hand.
+    fn count_step(&mut self, words: &[u32]) {
+        let (events, _) = sample::parse_head(words[0]);
+        let rest = &words[sample::HEAD_WORDS + self.sent..sample::HEAD_WORDS + usize::from(events)];
+        let step = self.step as u16;
+        self.in_step =
+            rest.iter().take_while(|&&word| sample::parse_event(word).0 == step).count();
+    }
+
+    /// Checks a sample: events within memory, in order of steps, of existing channels and ticks.
+    fn check_sample(&self, words: &[u32]) -> Option<()> {
+        let (events, _) = sample::parse_head(*words.first()?);
+        let events = words.get(sample::HEAD_WORDS..sample::HEAD_WORDS + usize::from(events))?;
+        let (mut before, mut in_step) = (0, 0);
+        for &word in events {
+            let (step, event) = sample::parse_event(word);
+            in_step = if step == before { in_step + 1 } else { 1 };
+            let fits = step >= before
+                && usize::from(step) < self.config.steps
+                && event.neuron < self.config.channels
+                && u32::from(event.offset) <= 1 << self.config.tick_bits
+                && in_step <= self.config.events_per_step;
+            if !fits {
+                return None;
+            }
+            before = step;
+        }
+        Some(())
+    }
+
+    /// What the program waits for.
+    #[must_use]
+    pub fn waiting(&self) -> Waiting {
+        if self.run.is_none() { Waiting::Nothing } else { self.outbox.waiting() }
+    }
+
+    /// Whether the run under way, if any, trains.
+    #[must_use]
+    pub fn is_training(&self) -> bool {
+        self.run.is_some_and(|(run, _)| run.mode == Mode::Train)
+    }
+
+    /// Clears what was counted.
+    pub fn clear_status(&mut self) {
+        self.status = Status { smallest_slope: i32::MAX, ..Status::zeroed() };
+    }
+}

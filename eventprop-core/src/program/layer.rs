@@ -1,0 +1,824 @@
+//! The neuron layer program: forward, backward, and the gradient of its weights.
+
+use super::memory::{Cut, Plan, Region, check};
+use super::stream::{Inbox, InboxMemory, Neighbours, Outbox, Place, Port, receive};
+use super::{Fault, Kernels, Mode, Platform, Progress, Run, Share, Status, Waiting, spike_hash};
+use crate::event::{
+    Direction, ERROR_POSITION_BITS, Envelope, ErrorPart, MAX_EVENTS_PER_STEP, MAX_NEIGHBOURS,
+    Message, SPIKE_POSITION_BITS, Source, Target,
+};
+use crate::log::{Event, EventLog};
+use crate::neuron::Neurons;
+use crate::numeric::{Statistics, round_error};
+use crate::tables::{Coefficients, Dynamics, Scheme};
+
+/// What a layer's PE is told when it is loaded.
+#[derive(Clone, Copy, Debug)]
+pub struct Config {
+    /// Number of this PE.
+    pub source: Source,
+    /// PEs of the layer above, in the order of their neurons, or the input PE.
+    pub upstream: Neighbours,
+    /// Most events that each of them may send in one step.
+    pub upstream_events: [u16; MAX_NEIGHBOURS],
+    /// PEs of the layer below, or the loss PE.
+    pub downstream: Neighbours,
+    /// Which replica this is.
+    pub replica: u32,
+    /// Replicas in all.
+    pub replicas: u32,
+    /// The discretisation.
+    pub scheme: Scheme,
+    /// Steps of a sample.
+    pub steps: usize,
+    /// Binary logarithm of the ticks per step.
+    pub tick_bits: u32,
+    /// Most spikes of one neuron in one step.
+    pub spikes_per_step: usize,
+    /// Least divisor at a spike (F20).
+    pub slope_floor: i32,
+    /// Which layer this is: 1 for the first behind the input.
+    pub layer: u8,
+    /// Neurons (or channels) of the whole layer above.
+    pub inputs: usize,
+    /// First neuron of this PE within the layer.
+    pub first_neuron: usize,
+    /// Neurons of this PE.
+    pub neurons: usize,
+    /// Whether the layer above is one of neurons, which wants errors.
+    pub upstream_has_neurons: bool,
+    /// Whether this layer is split over several PEs, which then send shares of errors.
+    pub split: bool,
+    /// Whether the layer below is split.
+    pub downstream_split: bool,
+    /// Most spikes of this PE's neurons in one sample.
+    pub spike_capacity: usize,
+    /// Most arriving spikes in one sample.
+    pub arrival_capacity: usize,
+    /// Steps that may be under way.
+    pub window: usize,
+}
+
+/// Where a layer's PE keeps what.
+#[derive(Clone, Copy, Debug)]
+pub struct Layout {
+    /// What it counts.
+    pub status: Region<Status>,
+    /// Coefficients ([`crate::tables::fill`]), written by the host.
+    pub table: Region<Coefficients>,
+    /// Weights `[pre][post]`, F20, written by the host and by the optimiser.
+    pub weights: Region<i32>,
+    /// Gradient sum of the minibatch `[pre][post]`, F18, read by the optimiser.
+    pub gradient: Region<i64>,
+    /// Spikes of each neuron in the minibatch, read by the optimiser.
+    pub spike_counts: Region<u32>,
+    /// V or λV.
+    pub membrane: Region<i32>,
+    /// I or λI.
+    pub current: Region<i32>,
+    /// Spikes of the sample, in order of time.
+    pub events: Region<Event>,
+    /// Slope at each spike (F20).
+    pub slopes: Region<i32>,
+    /// Error, then jump, of each spike (F18).
+    pub errors: Region<i32>,
+    /// Number of spikes up to the end of each step.
+    pub ends: Region<u32>,
+    /// Arrived spikes of the sample, in order of steps and sources.
+    pub arrivals: Region<Event>,
+    /// Number of arrived spikes up to each source of each step.
+    pub arrival_ends: Region<u32>,
+    /// Error sums of one step (F38).
+    pub sums: Region<i64>,
+    forward_words: Region<u32>,
+    forward_flags: Region<u32>,
+    backward_words: Region<u32>,
+    backward_flags: Region<u32>,
+    /// Bytes of all.
+    pub bytes: usize,
+}
+
+impl Config {
+    /// Most events of this PE in one step.
+    #[must_use]
+    pub fn events_per_step(&self) -> usize {
+        self.neurons * spikes_per_step(self.scheme, self.spikes_per_step)
+    }
+
+    /// Packets per error that the layer below sends.
+    fn downstream_lanes(&self) -> usize {
+        if self.downstream_split { 2 } else { 1 }
+    }
+
+    fn lanes(&self) -> usize {
+        if self.split { 2 } else { 1 }
+    }
+
+    fn upstream_events(&self) -> &[u16] {
+        &self.upstream_events[..self.upstream.len()]
+    }
+
+    /// Words of receive ring that its neighbours can fill.
+    #[must_use]
+    pub fn ring_words(&self) -> usize {
+        let arriving = self.upstream_events().iter().map(|&n| usize::from(n)).sum();
+        let sources = self.upstream.len() + self.downstream.len();
+        super::ring_words(self.window, arriving, 1, self.upstream.len())
+            + super::ring_words(
+                self.window,
+                self.events_per_step() * self.downstream.len(),
+                self.downstream_lanes(),
+                self.downstream.len(),
+            )
+            // Acknowledgements, and the optimiser's release.
+            + 2 * (self.window * sources + 1)
+    }
+
+    /// Places the program's memory.
+    #[must_use]
+    pub fn layout(&self) -> Layout {
+        let ticks = 1usize << self.tick_bits;
+        let weights = (self.inputs * self.neurons).next_multiple_of(4);
+        let arriving: usize = self.upstream_events().iter().map(|&n| usize::from(n)).sum();
+        let forward = Inbox::memory(
+            self.upstream_events().iter().map(|&n| usize::from(n)),
+            1,
+            self.window,
+        );
+        let backward = Inbox::memory(
+            core::iter::repeat_n(self.events_per_step(), self.downstream.len()),
+            self.downstream_lanes(),
+            self.window,
+        );
+        let mut plan = Plan::new();
+        let mut layout = Layout {
+            status: plan.region(1),
+            table: plan.region(ticks + 1),
+            weights: plan.region(weights),
+            gradient: plan.region(weights),
+            spike_counts: plan.region(self.neurons.next_multiple_of(4)),
+            membrane: plan.region(self.neurons),
+            current: plan.region(self.neurons),
+            events: plan.region(self.spike_capacity),
+            slopes: plan.region(self.spike_capacity),
+            errors: plan.region(self.spike_capacity),
+            ends: plan.region(self.steps),
+            arrivals: plan.region(self.arrival_capacity),
+            arrival_ends: plan.region(self.steps * self.upstream.len()),
+            sums: plan.region(if self.upstream_has_neurons { arriving } else { 0 }),
+            forward_words: plan.region(forward.0),
+            forward_flags: plan.region(forward.1),
+            backward_words: plan.region(backward.0),
+            backward_flags: plan.region(backward.1),
+            bytes: 0,
+        };
+        layout.bytes = plan.bytes();
+        layout
+    }
+}
+
+/// Most spikes of a neuron in one step: one on the time grid.
+#[must_use]
+pub fn spikes_per_step(scheme: Scheme, limit: usize) -> usize {
+    match scheme {
+        Scheme::Exact => limit,
+        Scheme::Grid => 1,
+    }
+}
+
+struct Memory<'m> {
+    status: &'m mut [Status],
+    table: &'m [Coefficients],
+    weights: &'m [i32],
+    gradient: &'m mut [i64],
+    spike_counts: &'m mut [u32],
+    membrane: &'m mut [i32],
+    current: &'m mut [i32],
+    events: &'m mut [Event],
+    slopes: &'m mut [i32],
+    errors: &'m mut [i32],
+    ends: &'m mut [u32],
+    arrivals: &'m mut [Event],
+    arrival_ends: &'m mut [u32],
+    sums: &'m mut [i64],
+    forward: InboxMemory<'m>,
+    backward: InboxMemory<'m>,
+}
+
+impl<'m> Memory<'m> {
+    fn new(layout: &Layout, memory: &'m mut [u64]) -> Self {
+        let mut cut = Cut::new(memory);
+        Self {
+            status: cut.take(layout.status),
+            table: cut.take(layout.table),
+            weights: cut.take(layout.weights),
+            gradient: cut.take(layout.gradient),
+            spike_counts: cut.take(layout.spike_counts),
+            membrane: cut.take(layout.membrane),
+            current: cut.take(layout.current),
+            events: cut.take(layout.events),
+            slopes: cut.take(layout.slopes),
+            errors: cut.take(layout.errors),
+            ends: cut.take(layout.ends),
+            arrivals: cut.take(layout.arrivals),
+            arrival_ends: cut.take(layout.arrival_ends),
+            sums: cut.take(layout.sums),
+            forward: InboxMemory {
+                words: cut.take(layout.forward_words),
+                arrived: cut.take(layout.forward_flags),
+            },
+            backward: InboxMemory {
+                words: cut.take(layout.backward_words),
+                arrived: cut.take(layout.backward_flags),
+            },
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Phase {
+    Done,
+    Forward,
+    Backward,
+    /// Tells the optimiser that the gradient is complete.
+    Ready,
+    /// Waits for new weights.
+    Released,
+}
+
+/// The neuron layer program.
+#[derive(Clone, Debug)]
+pub struct Layer {
+    config: Config,
+    layout: Layout,
+    up: Port,
+    down: Port,
+    forward_in: Inbox,
+    forward_out: Outbox,
+    backward_in: Inbox,
+    backward_out: Outbox,
+    share: Share,
+    mode: Mode,
+    phase: Phase,
+    /// Minibatch of the run.
+    minibatch: u32,
+    /// Minibatches since the program was loaded.
+    updates: u32,
+    released: bool,
+    /// Index into the run's order.
+    sample: u32,
+    /// Forward: steps computed, and steps consumed from upstream.
+    step: usize,
+    consumed: usize,
+    arrived: usize,
+    /// Backward: steps computed, and steps answered to upstream.
+    back: usize,
+    answered: usize,
+    /// A computed step is being sent.
+    sending: bool,
+    awake: bool,
+    status: Status,
+}
+
+impl Layer {
+    /// Takes its configuration.
+    ///
+    /// # Errors
+    /// [`Fault::Configuration`].
+    pub fn new(config: Config) -> Result<Self, Fault> {
+        let fault = |fits: bool, what| if fits { Ok(()) } else { Err(Fault::Configuration(what)) };
+        fault(config.neurons > 0 && config.inputs > 0, "a layer needs neurons and inputs")?;
+        fault(
+            config.first_neuron + config.neurons <= crate::numeric::MAX_NEURONS
+                && config.inputs <= crate::numeric::MAX_NEURONS + 1,
+            "a layer may have 4095 neurons",
+        )?;
+        fault(
+            config.events_per_step() <= MAX_EVENTS_PER_STEP,
+            "a PE may emit 4096 events in a step",
+        )?;
+        fault(
+            (1..=super::stream::MAX_WINDOW).contains(&config.window),
+            "the window must be 1 to 4 steps",
+        )?;
+        let port = |direction, neighbours| Port { source: config.source, direction, neighbours };
+        let errors = [config.events_per_step() as u16; MAX_NEIGHBOURS];
+        Ok(Self {
+            config,
+            layout: config.layout(),
+            up: port(Direction::Upstream, config.upstream),
+            down: port(Direction::Downstream, config.downstream),
+            forward_in: Inbox::new(config.upstream, config.upstream_events(), 1, config.window),
+            forward_out: Outbox::new(config.downstream, config.window),
+            backward_in: Inbox::new(
+                config.downstream,
+                &errors[..config.downstream.len()],
+                config.downstream_lanes(),
+                config.window,
+            ),
+            backward_out: Outbox::new(config.upstream, config.window),
+            share: Share { replica: 0, replicas: 1, samples: 0, batch: 1 },
+            mode: Mode::Evaluate,
+            phase: Phase::Done,
+            minibatch: 0,
+            updates: 0,
+            released: false,
+            sample: 0,
+            step: 0,
+            consumed: 0,
+            arrived: 0,
+            back: 0,
+            answered: 0,
+            sending: false,
+            awake: true,
+            status: Status::NEW,
+        })
+    }
+
+    /// Where the program keeps what.
+    #[must_use]
+    pub fn layout(&self) -> &Layout {
+        &self.layout
+    }
+
+    /// Starts a run.
+    ///
+    /// # Errors
+    /// [`Fault::MemoryTooSmall`], [`Fault::Configuration`].
+    pub fn start(&mut self, run: Run, memory: &mut [u64]) -> Result<(), Fault> {
+        check(memory, self.layout.bytes)?;
+        let mut memory = Memory::new(&self.layout, memory);
+        self.dynamics(memory.table)?;
+        self.share = Share::new(self.config.replica, self.config.replicas, &run);
+        self.mode = run.mode;
+        self.minibatch = 0;
+        self.begin_minibatch(&mut memory);
+        Ok(())
+    }
+
+    fn dynamics<'t>(&self, table: &'t [Coefficients]) -> Result<Dynamics<'t>, Fault> {
+        let Config { scheme, spikes_per_step, slope_floor, .. } = self.config;
+        Dynamics::new(scheme, table, spikes_per_step, slope_floor)
+            .ok_or(Fault::Configuration("ticks, spikes per step or slope floor out of range"))
+    }
+
+    fn begin_minibatch(&mut self, memory: &mut Memory<'_>) {
+        if self.minibatch >= self.share.minibatches() {
+            self.finish(memory);
+            return;
+        }
+        if self.mode == Mode::Train {
+            memory.gradient.fill(0);
+            memory.spike_counts.fill(0);
+        }
+        self.begin_sample(self.share.first(self.minibatch), memory);
+    }
+
+    fn begin_sample(&mut self, sample: Option<u32>, memory: &mut Memory<'_>) {
+        match (sample, self.mode) {
+            (Some(sample), _) => {
+                self.sample = sample;
+                (self.step, self.consumed, self.arrived) = (0, 0, 0);
+                self.silence(memory);
+                self.phase = Phase::Forward;
+            }
+            (None, Mode::Train) => {
+                memory.status[0] = self.status;
+                self.phase = Phase::Ready;
+            }
+            (None, Mode::Evaluate) => self.finish(memory),
+        }
+    }
+
+    fn finish(&mut self, memory: &mut Memory<'_>) {
+        memory.status[0] = self.status;
+        self.phase = Phase::Done;
+    }
+
+    fn silence(&mut self, memory: &mut Memory<'_>) {
+        let mut neurons = Neurons {
+            membrane: memory.membrane,
+            current: memory.current,
+            awake: self.awake,
+        };
+        neurons.silence();
+        self.awake = neurons.awake;
+    }
+
+    /// Works on.
+    ///
+    /// # Errors
+    /// A [`Fault`]; the program is not to be polled again then.
+    pub fn poll<P: Platform>(
+        &mut self,
+        kernels: &impl Kernels,
+        memory: &mut [u64],
+        pe: &mut P,
+    ) -> Result<Progress, Fault> {
+        let mut memory = Memory::new(&self.layout, memory);
+        let mut worked = false;
+        while let Some((packet, envelope)) = receive(pe)? {
+            self.accept(&mut memory, packet, envelope)?;
+            worked = true;
+        }
+        worked |= match self.phase {
+            Phase::Done => return Ok(Progress::Done),
+            Phase::Forward => self.forward(kernels, &mut memory, pe)?,
+            Phase::Backward => self.backward(kernels, &mut memory, pe)?,
+            Phase::Ready => self.ready(pe)?,
+            Phase::Released => self.take_release(&mut memory),
+        };
+        // A busy transmitter asks for another call.
+        worked |= !self.forward_in.acknowledge(pe, &self.up, false, &mut self.status)?;
+        worked |= !self.backward_in.acknowledge(pe, &self.down, false, &mut self.status)?;
+        Ok(match (self.phase, worked) {
+            (Phase::Done, false) => Progress::Done,
+            (_, true) => Progress::Worked,
+            (_, false) => Progress::Idle,
+        })
+    }
+
+    /// Sorts a packet into the inbox or outbox that it belongs to.
+    fn accept(
+        &mut self,
+        memory: &mut Memory<'_>,
+        packet: s2_hal::packet::Packet,
+        envelope: Envelope,
+    ) -> Result<(), Fault> {
+        let Envelope { direction, source, message, .. } = envelope;
+        let unexpected = Fault::UnexpectedPacket { key: packet.key };
+        let status = &mut self.status;
+        match (direction, message) {
+            (_, Message::Release { minibatch }) => {
+                let next = self.updates.wrapping_add(1) as u16;
+                if minibatch == next && !self.released {
+                    self.released = true;
+                } else if minibatch == next || minibatch == self.updates as u16 {
+                    status.ignored_packets += 1;
+                } else {
+                    return Err(unexpected);
+                }
+                Ok(())
+            }
+            (Direction::Downstream, message) => {
+                let from = self.config.upstream.position(source).ok_or(unexpected)?;
+                match message {
+                    Message::Spike { position, index, event } => {
+                        let place =
+                            Place { position, position_bits: SPIKE_POSITION_BITS, index, lane: 0 };
+                        let word = u32::from(event.neuron) << 16 | u32::from(event.offset);
+                        let memory = &mut memory.forward;
+                        self.forward_in.word(memory, from, packet, &place, word, status)
+                    }
+                    Message::Marker { position, count, checksum } => {
+                        self.forward_in.marker(from, position, count, checksum, status)
+                    }
+                    Message::Acknowledge { position } if self.config.upstream_has_neurons => {
+                        self.backward_out.acknowledged(from, position, status)
+                    }
+                    _ => Err(unexpected),
+                }
+            }
+            (Direction::Upstream, message) => {
+                let from = self.config.downstream.position(source).ok_or(unexpected)?;
+                match message {
+                    Message::Error { position, index, part, word } => {
+                        let lane = match (part, self.config.downstream_split) {
+                            (ErrorPart::Whole, false) | (ErrorPart::High, true) => 0,
+                            (ErrorPart::Low, true) => 1,
+                            _ => return Err(unexpected),
+                        };
+                        let place =
+                            Place { position, position_bits: ERROR_POSITION_BITS, index, lane };
+                        let memory = &mut memory.backward;
+                        self.backward_in.word(memory, from, packet, &place, word, status)
+                    }
+                    Message::Marker { position, count, checksum } => {
+                        self.backward_in.marker(from, position, count, checksum, status)
+                    }
+                    Message::Acknowledge { position } => {
+                        self.forward_out.acknowledged(from, position, status)
+                    }
+                    _ => Err(unexpected),
+                }
+            }
+        }
+    }
+
+    fn forward<P: Platform>(
+        &mut self,
+        kernels: &impl Kernels,
+        memory: &mut Memory<'_>,
+        pe: &mut P,
+    ) -> Result<bool, Fault> {
+        let steps = self.config.steps;
+        let mut worked = false;
+        if self.consumed < steps && self.forward_in.complete()? {
+            self.take_arrivals(memory)?;
+            worked = true;
+        }
+        let arrived = self.consumed + self.config.scheme.delay() > self.step;
+        if !self.sending && self.step < steps && arrived && self.forward_out.open() {
+            self.compute_forward(kernels, memory)?;
+            self.sending = true;
+            worked = true;
+        }
+        if self.sending {
+            let log = log(memory, self.step + 1);
+            let events = log.events(self.step);
+            let first = self.config.first_neuron as u16;
+            let message = |position: u32, n: usize| Message::Spike {
+                position: position as u16,
+                index: n as u16,
+                event: Event { neuron: first + events[n].neuron, offset: events[n].offset },
+            };
+            let status = &mut self.status;
+            if self.forward_out.send_all(pe, &self.down, events.len(), message, status)? {
+                self.sending = false;
+                self.step += 1;
+            }
+            worked = true;
+        }
+        if self.step == steps && self.consumed == steps {
+            match self.mode {
+                Mode::Train => {
+                    self.silence(memory);
+                    (self.back, self.answered) = (0, 0);
+                    self.phase = Phase::Backward;
+                }
+                Mode::Evaluate => {
+                    self.begin_sample(self.share.next(self.minibatch, self.sample), memory);
+                }
+            }
+            worked = true;
+        }
+        Ok(worked)
+    }
+
+    /// Moves a complete step from the inbox to the sample's arrivals.
+    fn take_arrivals(&mut self, memory: &mut Memory<'_>) -> Result<(), Fault> {
+        let ticks = 1u16 << self.config.tick_bits;
+        let sources = self.config.upstream;
+        for (n, &source) in sources.sources().iter().enumerate() {
+            for &word in self.forward_in.words(&memory.forward, n) {
+                let event = Event { neuron: (word >> 16) as u16, offset: word as u16 };
+                let Event { neuron, offset } = event;
+                if usize::from(neuron) >= self.config.inputs || offset > ticks {
+                    return Err(Fault::EventOutOfRange { source, neuron, offset });
+                }
+                let capacity = memory.arrivals.len();
+                let position = self.consumed as u32;
+                *memory
+                    .arrivals
+                    .get_mut(self.arrived)
+                    .ok_or(Fault::ArrivalsExceedMemory { capacity, position })? = event;
+                self.arrived += 1;
+            }
+            memory.arrival_ends[self.consumed * sources.len() + n] = self.arrived as u32;
+        }
+        self.forward_in.consume(&mut memory.forward);
+        self.consumed += 1;
+        Ok(())
+    }
+
+    fn compute_forward(
+        &mut self,
+        kernels: &impl Kernels,
+        memory: &mut Memory<'_>,
+    ) -> Result<(), Fault> {
+        let dynamics = self.dynamics(memory.table)?;
+        let sources = self.config.upstream.len();
+        let arrivals = match self.step.checked_sub(self.config.scheme.delay()) {
+            Some(emitted) => {
+                &memory.arrivals[arrivals_of(memory.arrival_ends, sources, emitted)]
+            }
+            None => &[],
+        };
+        let mut neurons = Neurons {
+            membrane: memory.membrane,
+            current: memory.current,
+            awake: self.awake,
+        };
+        let mut log = EventLog::resume(
+            memory.events,
+            memory.slopes,
+            memory.errors,
+            memory.ends,
+            self.step,
+        );
+        let mut statistics = Statistics::NEW;
+        let full = Fault::SpikesExceedMemory {
+            capacity: self.config.spike_capacity,
+            step: self.step,
+        };
+        kernels
+            .forward_step(
+                &dynamics,
+                &memory.weights[..self.config.inputs * self.config.neurons],
+                arrivals,
+                &mut neurons,
+                &mut log,
+                &mut statistics,
+            )
+            .and_then(|()| log.end_step())
+            .map_err(|_| full)?;
+        self.awake = neurons.awake;
+        self.status.count(&statistics);
+        for event in log.events(self.step) {
+            memory.spike_counts[usize::from(event.neuron)] += 1;
+            let neuron = self.config.first_neuron as u32 + u32::from(event.neuron);
+            let ticks = ((self.step as u32) << self.config.tick_bits) + u32::from(event.offset);
+            let hash = spike_hash(self.sample, self.config.layer.into(), neuron, ticks);
+            self.status.spike_digest = self.status.spike_digest.wrapping_add(hash);
+            self.status.spikes += 1;
+        }
+        Ok(())
+    }
+
+    fn backward<P: Platform>(
+        &mut self,
+        kernels: &impl Kernels,
+        memory: &mut Memory<'_>,
+        pe: &mut P,
+    ) -> Result<bool, Fault> {
+        let steps = self.config.steps;
+        let delay = self.config.scheme.delay();
+        let answers = self.config.upstream_has_neurons;
+        let mut worked = false;
+        if !self.sending && answers && self.answered < delay {
+            // What upstream emitted in the last steps has never arrived: no errors for it.
+            if self.backward_out.open() {
+                self.sending = true;
+            }
+        } else if !self.sending
+            && self.back < steps
+            && (!answers || self.backward_out.open())
+            && self.backward_in.complete()?
+        {
+            let step = steps - 1 - self.back;
+            self.compute_backward(kernels, memory, step)?;
+            self.back += 1;
+            self.sending = answers && step >= delay;
+            worked = true;
+        }
+        if self.sending {
+            let emitted = steps - 1 - self.answered;
+            let sources = self.config.upstream.len();
+            let ends = &*memory.arrival_ends;
+            let all = arrivals_of(ends, sources, emitted);
+            // Where each source's arrivals of that step start, and how many there are.
+            let of = |n: usize| {
+                let at = emitted * sources + n;
+                let start = at.checked_sub(1).map_or(0, |before| ends[before] as usize);
+                (start - all.start, ends[at] as usize - start)
+            };
+            let arrived_in_time = emitted + delay < steps;
+            let sums = &*memory.sums;
+            let lanes = self.config.lanes();
+            let message = |position: u32, n: usize, packet: usize| {
+                let (index, lane) = (packet / lanes, packet % lanes);
+                let sum = sums[of(n).0 + index];
+                let (part, word) = match (lanes, lane) {
+                    (1, _) => (ErrorPart::Whole, sum as i32 as u32),
+                    (_, 0) => (ErrorPart::High, (sum >> 32) as u32),
+                    _ => (ErrorPart::Low, sum as u32),
+                };
+                Message::Error { position: position as u16, index: index as u16, part, word }
+            };
+            let events = |n| if arrived_in_time { of(n).1 } else { 0 };
+            if self.backward_out.send_each(
+                pe,
+                &self.up,
+                lanes,
+                events,
+                message,
+                &mut self.status,
+            )? {
+                self.sending = false;
+                self.answered += 1;
+            }
+            worked = true;
+        }
+        if self.back == steps && (!answers || self.answered == steps) {
+            self.begin_sample(self.share.next(self.minibatch, self.sample), memory);
+            worked = true;
+        }
+        Ok(worked)
+    }
+
+    fn compute_backward(
+        &mut self,
+        kernels: &impl Kernels,
+        memory: &mut Memory<'_>,
+        step: usize,
+    ) -> Result<(), Fault> {
+        let dynamics = self.dynamics(memory.table)?;
+        let mut statistics = Statistics::NEW;
+        let mut log = EventLog::resume(
+            memory.events,
+            memory.slopes,
+            memory.errors,
+            memory.ends,
+            self.config.steps,
+        );
+        let own = log.step_mut(step);
+        for (index, error) in own.errors.iter_mut().enumerate() {
+            let word = |n, lane| self.backward_in.find(&memory.backward, n, index, lane);
+            *error = if self.config.downstream_split {
+                let share = |n| {
+                    let (high, low) = (word(n, 0).unwrap_or(0), word(n, 1).unwrap_or(0));
+                    (u64::from(high) << 32 | u64::from(low)).cast_signed()
+                };
+                let sum = (0..self.config.downstream.len()).map(share).sum();
+                round_error(sum, &mut statistics.saturations)
+            } else {
+                word(0, 0).unwrap_or(0).cast_signed()
+            };
+        }
+        let sources = self.config.upstream.len();
+        let arrivals = match step.checked_sub(self.config.scheme.delay()) {
+            Some(emitted) => {
+                &memory.arrivals[arrivals_of(memory.arrival_ends, sources, emitted)]
+            }
+            None => &[],
+        };
+        let weights = self.config.inputs * self.config.neurons;
+        let mut neurons = Neurons {
+            membrane: memory.membrane,
+            current: memory.current,
+            awake: self.awake,
+        };
+        let sums =
+            self.config.upstream_has_neurons.then(|| &mut memory.sums[..arrivals.len()]);
+        kernels.backward_step(
+            &dynamics,
+            &memory.weights[..weights],
+            &mut memory.gradient[..weights],
+            arrivals,
+            own,
+            &mut neurons,
+            sums,
+            &mut statistics,
+        );
+        self.awake = neurons.awake;
+        if self.config.upstream_has_neurons && !self.config.split {
+            for sum in &mut memory.sums[..arrivals.len()] {
+                *sum = round_error(*sum, &mut statistics.saturations).into();
+            }
+        }
+        self.backward_in.consume(&mut memory.backward);
+        self.status.count(&statistics);
+        Ok(())
+    }
+
+    fn ready<P: Platform>(&mut self, pe: &mut P) -> Result<bool, Fault> {
+        let minibatch = self.updates.wrapping_add(1) as u16;
+        let message = Message::Ready { minibatch };
+        if self.down.send(pe, Target::Optimizer, message, &mut self.status)?.is_some() {
+            self.phase = Phase::Released;
+        }
+        Ok(true)
+    }
+
+    fn take_release(&mut self, memory: &mut Memory<'_>) -> bool {
+        let released = core::mem::take(&mut self.released);
+        if released {
+            self.updates = self.updates.wrapping_add(1);
+            self.minibatch += 1;
+            self.begin_minibatch(memory);
+        }
+        released
+    }
+
+    /// What the program waits for.
+    #[must_use]
+    pub fn waiting(&self) -> Waiting {
+        match self.phase {
+            Phase::Done | Phase::Ready => Waiting::Nothing,
+            Phase::Forward => {
+                let arrived = self.consumed + self.config.scheme.delay() > self.step;
+                if self.step < self.config.steps && arrived {
+                    self.forward_out.waiting()
+                } else {
+                    self.forward_in.waiting()
+                }
+            }
+            Phase::Backward => match self.backward_in.waiting() {
+                Waiting::Nothing => self.backward_out.waiting(),
+                waiting => waiting,
+            },
+            Phase::Released => Waiting::Weights { minibatch: self.updates },
+        }
+    }
+}
+
+/// The log as it stands after `steps` steps.
+fn log<'a>(memory: &'a mut Memory<'_>, steps: usize) -> EventLog<'a> {
+    EventLog::resume(memory.events, memory.slopes, memory.errors, memory.ends, steps)
+}
+
+/// Indices of the arrivals of a step.
+fn arrivals_of(ends: &[u32], sources: usize, step: usize) -> core::ops::Range<usize> {
+    let start = (step * sources).checked_sub(1).map_or(0, |before| ends[before] as usize);
+    start..ends[(step + 1) * sources - 1] as usize
+}

@@ -1,0 +1,479 @@
+//! The loss program: first spikes, the loss, and the errors that start the backward pass.
+
+use bytemuck::{Pod, Zeroable};
+
+use super::memory::{Cut, Plan, Region, check};
+use super::stream::{Inbox, InboxMemory, Neighbours, Outbox, Place, Port, receive};
+use super::{
+    Fault, Mode, Platform, Progress, Run, Share, Status, Waiting, input, offset, read,
+    sample_address, sample_number, write,
+};
+use crate::event::{
+    Direction, ErrorPart, MAX_NEIGHBOURS, Message, SPIKE_POSITION_BITS, Source, Target,
+};
+use crate::loss::{SILENT, TimeToFirstSpike};
+
+/// What a loss PE is told when it is loaded.
+#[derive(Clone, Copy, Debug)]
+pub struct Config {
+    /// Number of this PE.
+    pub source: Source,
+    /// PEs of the output layer.
+    pub upstream: Neighbours,
+    /// Most events that each of them may send in one step.
+    pub upstream_events: [u16; MAX_NEIGHBOURS],
+    /// Which replica this is.
+    pub replica: u32,
+    /// Replicas in all.
+    pub replicas: u32,
+    /// Steps of a sample.
+    pub steps: usize,
+    /// Binary logarithm of the ticks per step.
+    pub tick_bits: u32,
+    /// Output neurons.
+    pub outputs: usize,
+    /// The loss.
+    pub loss: TimeToFirstSpike,
+    /// Steps that may be under way.
+    pub window: usize,
+}
+
+/// What became of one sample: 16 bytes in the host's memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
+#[repr(C)]
+pub struct SampleResult {
+    /// The loss ([`crate::numeric::LOSS_FRACTION`] fraction bits), if [`Self::HAS_LOSS`].
+    pub loss: i64,
+    /// Output of the earliest spike, or [`Self::NONE`].
+    pub prediction: u16,
+    /// The label.
+    pub label: u16,
+    /// Which of the flags below hold.
+    pub flags: u32,
+}
+
+impl SampleResult {
+    /// The sample has a loss.
+    pub const HAS_LOSS: u32 = 1;
+    /// The label's output alone spiked first.
+    pub const CORRECT: u32 = 2;
+    /// No output spiked before the label's.
+    pub const CORRECT_WITH_TIES: u32 = 4;
+    /// The label's output did not spike.
+    pub const LABEL_SILENT: u32 = 8;
+    /// No output spiked.
+    pub const NONE: u16 = u16::MAX;
+}
+
+/// The first spike of an output: when, and which event it was.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
+#[repr(C)]
+pub struct FirstSpike {
+    /// Ticks since the start of the sample, or [`SILENT`].
+    pub ticks: u32,
+    step: u16,
+    index: u16,
+    source: u32,
+    error: i32,
+}
+
+/// Where a loss PE keeps what.
+#[derive(Clone, Copy, Debug)]
+pub struct Layout {
+    /// What it counts.
+    pub status: Region<Status>,
+    /// Samples of the minibatch whose label was output k, and k silent; read by the optimiser.
+    pub silent_labels: Region<u32>,
+    /// First spike of every output.
+    pub first: Region<FirstSpike>,
+    times: Region<u32>,
+    errors: Region<i32>,
+    order: Region<u32>,
+    head: Region<u32>,
+    words: Region<u32>,
+    flags: Region<u32>,
+    /// Bytes of all.
+    pub bytes: usize,
+}
+
+impl Config {
+    fn upstream_events(&self) -> &[u16] {
+        &self.upstream_events[..self.upstream.len()]
+    }
+
+    /// Words of receive ring that its neighbours can fill.
+    #[must_use]
+    pub fn ring_words(&self) -> usize {
+        let arriving = self.upstream_events().iter().map(|&n| usize::from(n)).sum();
+        super::ring_words(self.window, arriving, 1, self.upstream.len())
+            // Acknowledgements, and the optimiser's release.
+            + 2 * (self.window * self.upstream.len() + 1)
+    }
+
+    /// Places the program's memory.
+    #[must_use]
+    pub fn layout(&self) -> Layout {
+        let events = self.upstream_events().iter().map(|&n| usize::from(n));
+        let (words, flags) = Inbox::memory(events, 1, self.window);
+        let mut plan = Plan::new();
+        let mut layout = Layout {
+            status: plan.region(1),
+            silent_labels: plan.region(self.outputs.next_multiple_of(4)),
+            first: plan.region(self.outputs),
+            times: plan.region(self.outputs),
+            errors: plan.region(self.outputs),
+            order: plan.region(4),
+            head: plan.region(4),
+            words: plan.region(words),
+            flags: plan.region(flags),
+            bytes: 0,
+        };
+        layout.bytes = plan.bytes();
+        layout
+    }
+}
+
+struct Memory<'m> {
+    status: &'m mut [Status],
+    silent_labels: &'m mut [u32],
+    first: &'m mut [FirstSpike],
+    times: &'m mut [u32],
+    errors: &'m mut [i32],
+    order: &'m mut [u32],
+    head: &'m mut [u32],
+    inbox: InboxMemory<'m>,
+}
+
+impl<'m> Memory<'m> {
+    fn new(layout: &Layout, memory: &'m mut [u64]) -> Self {
+        let mut cut = Cut::new(memory);
+        Self {
+            status: cut.take(layout.status),
+            silent_labels: cut.take(layout.silent_labels),
+            first: cut.take(layout.first),
+            times: cut.take(layout.times),
+            errors: cut.take(layout.errors),
+            order: cut.take(layout.order),
+            head: cut.take(layout.head),
+            inbox: InboxMemory { words: cut.take(layout.words), arrived: cut.take(layout.flags) },
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Phase {
+    Done,
+    Forward,
+    Backward,
+    Ready,
+    Released,
+}
+
+/// The loss program.
+#[derive(Clone, Debug)]
+pub struct Loss {
+    config: Config,
+    layout: Layout,
+    port: Port,
+    inbox: Inbox,
+    outbox: Outbox,
+    run: Run,
+    share: Share,
+    phase: Phase,
+    minibatch: u32,
+    updates: u32,
+    released: bool,
+    sample: u32,
+    step: usize,
+    status: Status,
+}
+
+impl Loss {
+    /// Takes its configuration.
+    #[must_use]
+    pub fn new(config: Config) -> Self {
+        let nowhere = s2_hal::dma::Address(0);
+        let run = Run {
+            mode: Mode::Evaluate,
+            samples: 0,
+            batch: 1,
+            order: nowhere,
+            data: nowhere,
+            stride: 0,
+            results: nowhere,
+        };
+        Self {
+            config,
+            layout: config.layout(),
+            port: Port {
+                source: config.source,
+                direction: Direction::Upstream,
+                neighbours: config.upstream,
+            },
+            inbox: Inbox::new(config.upstream, config.upstream_events(), 1, config.window),
+            outbox: Outbox::new(config.upstream, config.window),
+            run,
+            share: Share::new(config.replica, config.replicas, &run),
+            phase: Phase::Done,
+            minibatch: 0,
+            updates: 0,
+            released: false,
+            sample: 0,
+            step: 0,
+            status: Status::NEW,
+        }
+    }
+
+    /// Starts a run.
+    ///
+    /// # Errors
+    /// [`Fault::MemoryTooSmall`].
+    pub fn start(&mut self, run: Run, memory: &mut [u64]) -> Result<(), Fault> {
+        check(memory, self.layout.bytes)?;
+        self.run = run;
+        self.share = Share::new(self.config.replica, self.config.replicas, &run);
+        self.minibatch = 0;
+        self.begin_minibatch(&mut Memory::new(&self.layout, memory));
+        Ok(())
+    }
+
+    fn begin_minibatch(&mut self, memory: &mut Memory<'_>) {
+        if self.minibatch >= self.share.minibatches() {
+            self.finish(memory);
+            return;
+        }
+        memory.silent_labels.fill(0);
+        self.begin_sample(self.share.first(self.minibatch), memory);
+    }
+
+    fn begin_sample(&mut self, sample: Option<u32>, memory: &mut Memory<'_>) {
+        match (sample, self.run.mode) {
+            (Some(sample), _) => {
+                self.sample = sample;
+                self.step = 0;
+                memory.first.fill(FirstSpike { ticks: SILENT, ..FirstSpike::zeroed() });
+                self.phase = Phase::Forward;
+            }
+            (None, Mode::Train) => {
+                memory.status[0] = self.status;
+                self.phase = Phase::Ready;
+            }
+            (None, Mode::Evaluate) => self.finish(memory),
+        }
+    }
+
+    fn finish(&mut self, memory: &mut Memory<'_>) {
+        memory.status[0] = self.status;
+        self.phase = Phase::Done;
+    }
+
+    /// Works on.
+    ///
+    /// # Errors
+    /// A [`Fault`]; the program is not to be polled again then.
+    pub fn poll<P: Platform>(
+        &mut self,
+        memory: &mut [u64],
+        pe: &mut P,
+    ) -> Result<Progress, Fault> {
+        let mut memory = Memory::new(&self.layout, memory);
+        let mut worked = false;
+        while let Some((packet, envelope)) = receive(pe)? {
+            self.accept(&mut memory, packet, envelope)?;
+            worked = true;
+        }
+        worked |= match self.phase {
+            Phase::Done => return Ok(Progress::Done),
+            Phase::Forward => self.forward(&mut memory, pe)?,
+            Phase::Backward => self.backward(&mut memory, pe)?,
+            Phase::Ready => {
+                let minibatch = self.updates.wrapping_add(1) as u16;
+                let message = Message::Ready { minibatch };
+                if self.port.send(pe, Target::Optimizer, message, &mut self.status)?.is_some() {
+                    self.phase = Phase::Released;
+                }
+                true
+            }
+            Phase::Released => {
+                let released = core::mem::take(&mut self.released);
+                if released {
+                    self.updates = self.updates.wrapping_add(1);
+                    self.minibatch += 1;
+                    self.begin_minibatch(&mut memory);
+                }
+                released
+            }
+        };
+        worked |= !self.inbox.acknowledge(pe, &self.port, false, &mut self.status)?;
+        Ok(match (self.phase, worked) {
+            (Phase::Done, false) => Progress::Done,
+            (_, true) => Progress::Worked,
+            (_, false) => Progress::Idle,
+        })
+    }
+
+    fn accept(
+        &mut self,
+        memory: &mut Memory<'_>,
+        packet: s2_hal::packet::Packet,
+        envelope: crate::event::Envelope,
+    ) -> Result<(), Fault> {
+        let unexpected = Fault::UnexpectedPacket { key: packet.key };
+        let status = &mut self.status;
+        if let Message::Release { minibatch } = envelope.message {
+            let next = self.updates.wrapping_add(1) as u16;
+            if minibatch == next && !self.released {
+                self.released = true;
+            } else if minibatch == next || minibatch == self.updates as u16 {
+                status.ignored_packets += 1;
+            } else {
+                return Err(unexpected);
+            }
+            return Ok(());
+        }
+        let from = self.config.upstream.position(envelope.source).ok_or(unexpected)?;
+        match envelope.message {
+            Message::Spike { position, index, event } => {
+                let place = Place { position, position_bits: SPIKE_POSITION_BITS, index, lane: 0 };
+                let word = u32::from(event.neuron) << 16 | u32::from(event.offset);
+                self.inbox.word(&mut memory.inbox, from, packet, &place, word, status)
+            }
+            Message::Marker { position, count, checksum } => {
+                self.inbox.marker(from, position, count, checksum, status)
+            }
+            Message::Acknowledge { position } => {
+                self.outbox.acknowledged(from, position, status)
+            }
+            _ => Err(unexpected),
+        }
+    }
+
+    fn forward<P: Platform>(
+        &mut self,
+        memory: &mut Memory<'_>,
+        pe: &mut P,
+    ) -> Result<bool, Fault> {
+        if self.step < self.config.steps {
+            if !self.inbox.complete()? {
+                return Ok(false);
+            }
+            for (n, &source) in self.config.upstream.sources().iter().enumerate() {
+                for (index, &word) in self.inbox.words(&memory.inbox, n).iter().enumerate() {
+                    let (neuron, offset) = ((word >> 16) as u16, word as u16);
+                    let first = memory
+                        .first
+                        .get_mut(usize::from(neuron))
+                        .ok_or(Fault::EventOutOfRange { source, neuron, offset })?;
+                    // Events of a neuron come in order of time.
+                    if first.ticks == SILENT {
+                        *first = FirstSpike {
+                            ticks: ((self.step as u32) << self.config.tick_bits)
+                                + u32::from(offset),
+                            step: self.step as u16,
+                            index: index as u16,
+                            source: n as u32,
+                            error: 0,
+                        };
+                    }
+                }
+            }
+            self.inbox.consume(&mut memory.inbox);
+            self.step += 1;
+            return Ok(true);
+        }
+        self.evaluate(memory, pe)?;
+        if self.run.mode == Mode::Train {
+            self.step = 0;
+            self.phase = Phase::Backward;
+        } else {
+            self.begin_sample(self.share.next(self.minibatch, self.sample), memory);
+        }
+        Ok(true)
+    }
+
+    fn evaluate<P: Platform>(
+        &mut self,
+        memory: &mut Memory<'_>,
+        pe: &mut P,
+    ) -> Result<(), Fault> {
+        let sample = sample_number(pe, &self.run, self.sample, memory.order)?;
+        read(pe, sample_address(&self.run, sample)?, memory.head)?;
+        let (_, label) = input::sample::parse_head(memory.head[0]);
+        if usize::from(label) >= self.config.outputs {
+            return Err(Fault::BadSample { sample });
+        }
+        for (time, first) in memory.times.iter_mut().zip(&*memory.first) {
+            *time = first.ticks;
+        }
+        let outcome = self.config.loss.evaluate(
+            pe,
+            memory.times,
+            label.into(),
+            memory.errors,
+            &mut self.status.saturations,
+        );
+        for (first, &error) in memory.first.iter_mut().zip(&*memory.errors) {
+            first.error = error;
+        }
+        memory.silent_labels[usize::from(label)] += u32::from(outcome.label_silent);
+        let flag = |holds: bool, bit: u32| if holds { bit } else { 0 };
+        let result = SampleResult {
+            loss: outcome.loss.unwrap_or(0),
+            prediction: outcome.prediction.unwrap_or(SampleResult::NONE),
+            label,
+            flags: flag(outcome.loss.is_some(), SampleResult::HAS_LOSS)
+                | flag(outcome.correct, SampleResult::CORRECT)
+                | flag(outcome.correct_with_ties, SampleResult::CORRECT_WITH_TIES)
+                | flag(outcome.label_silent, SampleResult::LABEL_SILENT),
+        };
+        memory.head.copy_from_slice(bytemuck::cast_slice(&[result]));
+        let to = offset(self.run.results, self.sample as usize * size_of::<SampleResult>())?;
+        write(pe, memory.head, to)
+    }
+
+    fn backward<P: Platform>(
+        &mut self,
+        memory: &mut Memory<'_>,
+        pe: &mut P,
+    ) -> Result<bool, Fault> {
+        if !self.outbox.open() {
+            return Ok(false);
+        }
+        let step = (self.config.steps - 1 - self.step) as u16;
+        let first = &*memory.first;
+        let of = |n: usize| {
+            first.iter().filter(move |first| {
+                let spiked = first.ticks != SILENT;
+                spiked && first.error != 0 && first.step == step && first.source as usize == n
+            })
+        };
+        let message = |position: u32, n: usize, packet: usize| {
+            let Some(first) = of(n).nth(packet) else { unreachable!("counted before") };
+            Message::Error {
+                position: position as u16,
+                index: first.index,
+                part: ErrorPart::Whole,
+                word: first.error.cast_unsigned(),
+            }
+        };
+        let status = &mut self.status;
+        if self.outbox.send_each(pe, &self.port, 1, |n| of(n).count(), message, status)? {
+            self.step += 1;
+            if self.step == self.config.steps {
+                self.begin_sample(self.share.next(self.minibatch, self.sample), memory);
+            }
+        }
+        Ok(true)
+    }
+
+    /// What the program waits for.
+    #[must_use]
+    pub fn waiting(&self) -> Waiting {
+        match self.phase {
+            Phase::Done | Phase::Ready => Waiting::Nothing,
+            Phase::Forward => self.inbox.waiting(),
+            Phase::Backward => self.outbox.waiting(),
+            Phase::Released => Waiting::Weights { minibatch: self.updates },
+        }
+    }
+}

@@ -1,0 +1,101 @@
+//! Layout of a program's memory: regions one after another, each aligned for DMA.
+
+use core::marker::PhantomData;
+
+use bytemuck::Pod;
+
+use super::Fault;
+
+/// Alignment of every region, in bytes: what the chip's DMA asks for.
+pub const ALIGNMENT: usize = 16;
+
+/// A region of a program's memory: `len` values of type `T`.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Region<T> {
+    /// Bytes from the start of the program's memory.
+    pub offset: usize,
+    /// Number of values.
+    pub len: usize,
+    of: PhantomData<T>,
+}
+
+impl<T> Clone for Region<T> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<T> Copy for Region<T> {}
+
+impl<T> Region<T> {
+    /// Bytes that the values take.
+    #[must_use]
+    pub const fn bytes(&self) -> usize {
+        self.len * size_of::<T>()
+    }
+
+    /// Bytes that the values take with the padding behind them: what a DMA transfer moves.
+    #[must_use]
+    pub const fn padded_bytes(&self) -> usize {
+        self.bytes().next_multiple_of(ALIGNMENT)
+    }
+}
+
+/// Places regions one after another.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Plan {
+    end: usize,
+}
+
+impl Plan {
+    /// An empty memory.
+    #[must_use]
+    pub const fn new() -> Self {
+        Self { end: 0 }
+    }
+
+    /// Places a region of `len` values behind all others.
+    pub fn region<T: Pod>(&mut self, len: usize) -> Region<T> {
+        let region = Region { offset: self.end, len, of: PhantomData };
+        self.end += region.padded_bytes();
+        region
+    }
+
+    /// Bytes of all regions.
+    #[must_use]
+    pub const fn bytes(&self) -> usize {
+        self.end
+    }
+}
+
+/// Hands out the regions of a plan as slices, in the order in which they were placed.
+#[derive(Debug)]
+pub(crate) struct Cut<'m> {
+    rest: &'m mut [u64],
+    at: usize,
+}
+
+impl<'m> Cut<'m> {
+    pub(crate) fn new(memory: &'m mut [u64]) -> Self {
+        Self { rest: memory, at: 0 }
+    }
+
+    /// The next region; panics if it is not the next, or the memory is too short for it.
+    pub(crate) fn take<T: Pod>(&mut self, region: Region<T>) -> &'m mut [T] {
+        assert_eq!(region.offset, self.at, "regions are taken in their order");
+        let (head, tail) =
+            core::mem::take(&mut self.rest).split_at_mut(region.padded_bytes() / size_of::<u64>());
+        self.rest = tail;
+        self.at += region.padded_bytes();
+        &mut bytemuck::cast_slice_mut(head)[..region.len]
+    }
+}
+
+/// Checks that `memory` holds `bytes`.
+pub(crate) fn check(memory: &[u64], bytes: usize) -> Result<(), Fault> {
+    let available = size_of_val(memory);
+    if available < bytes {
+        return Err(Fault::MemoryTooSmall { needed: bytes, available });
+    }
+    Ok(())
+}

@@ -1,0 +1,560 @@
+//! Streams of steps between neighbouring PEs: ports, inboxes and outboxes.
+
+use s2_hal::packet::{Error as _, Fanout, Packet, PacketReceiver, PacketSender};
+use s2_hal::topology::Destination;
+
+use super::{Fault, Status, Waiting};
+use crate::event::{
+    CONTROL_POSITION_BITS, Checksum, Direction, Envelope, MARKER_POSITION_BITS, MAX_NEIGHBOURS,
+    Message, Source, Target, nearest, pack, unpack,
+};
+
+/// Most steps that a sender may be ahead of its receivers.
+pub const MAX_WINDOW: usize = 4;
+
+/// How packets reach the PEs of one direction.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Routing {
+    /// Through the chip's router, which holds an entry for every key.
+    Router,
+    /// To lists of destinations that the sender holds.
+    Direct {
+        /// Where each neighbour is.
+        one: [Destination; MAX_NEIGHBOURS],
+        /// The destinations of all neighbours, those of one QuadPE joined.
+        all: [Destination; MAX_NEIGHBOURS],
+        /// How many of `all` count.
+        all_len: u8,
+        /// Where the optimiser is.
+        optimizer: Destination,
+    },
+}
+
+/// The neighbours of a PE in one direction, and what each may send in one step.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Neighbours {
+    sources: [Source; MAX_NEIGHBOURS],
+    len: u8,
+    /// How packets reach them.
+    pub routing: Routing,
+}
+
+impl Neighbours {
+    /// No neighbours.
+    pub const NONE: Self =
+        Self { sources: [0; MAX_NEIGHBOURS], len: 0, routing: Routing::Router };
+
+    /// Takes the neighbours' numbers.
+    ///
+    /// Returns `None` for more than [`MAX_NEIGHBOURS`].
+    #[must_use]
+    pub fn new(sources: &[Source], routing: Routing) -> Option<Self> {
+        let mut all = [0; MAX_NEIGHBOURS];
+        all.get_mut(..sources.len())?.copy_from_slice(sources);
+        Some(Self { sources: all, len: sources.len() as u8, routing })
+    }
+
+    /// Their numbers.
+    #[must_use]
+    pub fn sources(&self) -> &[Source] {
+        &self.sources[..usize::from(self.len)]
+    }
+
+    /// Number of neighbours.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        usize::from(self.len)
+    }
+
+    /// Whether there are none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// Which neighbour `source` is.
+    #[must_use]
+    pub fn position(&self, source: Source) -> Option<usize> {
+        self.sources().iter().position(|&s| s == source)
+    }
+}
+
+/// Sends packets to the neighbours of one direction.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Port {
+    pub(crate) source: Source,
+    pub(crate) direction: Direction,
+    pub(crate) neighbours: Neighbours,
+}
+
+impl Port {
+    /// Packs and sends a message; `false` when the transmitter is busy. Returns the packet sent.
+    pub(crate) fn send(
+        &self,
+        pe: &mut impl PacketSender,
+        target: Target,
+        message: Message,
+        status: &mut Status,
+    ) -> Result<Option<Packet>, Fault> {
+        let packet =
+            pack(Envelope { direction: self.direction, source: self.source, target, message });
+        let sent = match &self.neighbours.routing {
+            Routing::Router => pe.try_send(Fanout::Router, packet),
+            Routing::Direct { one, all, all_len, optimizer } => {
+                let list = match target {
+                    Target::One(n) => &one[usize::from(n)..=usize::from(n)],
+                    Target::Optimizer => core::slice::from_ref(optimizer),
+                    Target::All => &all[..usize::from(*all_len)],
+                };
+                pe.try_send(Fanout::Direct(list), packet)
+            }
+        };
+        match sent {
+            Ok(()) => {
+                let kind = match message {
+                    Message::Spike { .. } => 0,
+                    Message::Error { .. } => 1,
+                    _ => 2,
+                };
+                status.packets[kind] += 1;
+                Ok(Some(packet))
+            }
+            Err(nb::Error::WouldBlock) => Ok(None),
+            Err(nb::Error::Other(error)) => Err(Fault::Send(error.kind())),
+        }
+    }
+}
+
+/// Takes the next packet from the ring, unpacked.
+pub(crate) fn receive(
+    pe: &mut impl PacketReceiver,
+) -> Result<Option<(Packet, Envelope)>, Fault> {
+    match pe.try_receive() {
+        Ok(packet) => match unpack(packet) {
+            Ok(envelope) => Ok(Some((packet, envelope))),
+            Err(_) => Err(Fault::UnknownPacket { key: packet.key }),
+        },
+        Err(nb::Error::WouldBlock) => Ok(None),
+        Err(nb::Error::Other(error)) => Err(match error.kind() {
+            s2_hal::packet::ErrorKind::Overrun => Fault::RingOverrun,
+            kind => Fault::Send(kind),
+        }),
+    }
+}
+
+/// One step from one source, as far as it has arrived.
+#[derive(Clone, Copy, Debug)]
+struct Partial {
+    arrived: u16,
+    announced: Option<u16>,
+    expected_sum: u32,
+    sum: Checksum,
+}
+
+impl Partial {
+    const NEW: Self =
+        Self { arrived: 0, announced: None, expected_sum: 0, sum: Checksum::NEW };
+}
+
+/// Collects steps from neighbours until they are complete.
+///
+/// Keeps the words of at most a window of steps, `[step % window][source][index][lane]`, in memory
+/// that the caller lends, with a bit per word that says whether it has arrived.
+#[derive(Clone, Debug)]
+pub(crate) struct Inbox {
+    sources: Neighbours,
+    /// Events that each source may send in a step.
+    capacity: [u16; MAX_NEIGHBOURS],
+    /// Where each source's words start within a step.
+    start: [u32; MAX_NEIGHBOURS],
+    words_per_step: usize,
+    /// Packets per event.
+    lanes: usize,
+    window: usize,
+    /// Position of the step that is worked on next.
+    expected: u32,
+    /// Position up to which the sources were told.
+    acknowledged: u32,
+    /// Next source to be told, while an acknowledgement is being sent.
+    telling: Option<u8>,
+    steps: [[Partial; MAX_NEIGHBOURS]; MAX_WINDOW],
+}
+
+/// The memory of an [`Inbox`].
+pub(crate) struct InboxMemory<'m> {
+    pub(crate) words: &'m mut [u32],
+    pub(crate) arrived: &'m mut [u32],
+}
+
+/// An event's place among the steps.
+pub(crate) struct Place {
+    pub(crate) position: u16,
+    pub(crate) position_bits: u32,
+    pub(crate) index: u16,
+    pub(crate) lane: usize,
+}
+
+impl Inbox {
+    /// `capacity`: events that each source may send in a step; `lanes`: packets per event.
+    pub(crate) fn new(sources: Neighbours, capacity: &[u16], lanes: usize, window: usize) -> Self {
+        assert!(capacity.len() == sources.len() && (1..=MAX_WINDOW).contains(&window));
+        let mut this = Self {
+            sources,
+            capacity: [0; MAX_NEIGHBOURS],
+            start: [0; MAX_NEIGHBOURS],
+            words_per_step: 0,
+            lanes,
+            window,
+            expected: 0,
+            acknowledged: 0,
+            telling: None,
+            steps: [[Partial::NEW; MAX_NEIGHBOURS]; MAX_WINDOW],
+        };
+        for (n, &events) in capacity.iter().enumerate() {
+            this.capacity[n] = events;
+            this.start[n] = this.words_per_step as u32;
+            // Whole words of bits per source, so that a step of one source is cleared by itself.
+            this.words_per_step += (usize::from(events) * lanes).next_multiple_of(32);
+        }
+        this
+    }
+
+    /// Length of the two memories of an inbox.
+    pub(crate) fn memory(capacity: impl Iterator<Item = usize>, lanes: usize, window: usize) -> (usize, usize) {
+        let words: usize = capacity.map(|events| (events * lanes).next_multiple_of(32)).sum();
+        (words * window, words * window / 32)
+    }
+
+    fn slot(&self, position: u32) -> usize {
+        position as usize % self.window
+    }
+
+    /// Distance of a packet's position from the expected one; `None` for a step that is over.
+    fn ahead(&self, source: Source, low: u16, bits: u32) -> Result<Option<u32>, Fault> {
+        let ahead = nearest(self.expected, low, bits);
+        if ahead >= self.window as i32 {
+            return Err(Fault::BeyondWindow { source, expected: self.expected, ahead });
+        }
+        Ok(u32::try_from(ahead).ok())
+    }
+
+    /// Takes a word of an event. Repetitions are counted in `status` and change nothing.
+    pub(crate) fn word(
+        &mut self,
+        memory: &mut InboxMemory<'_>,
+        source: usize,
+        packet: Packet,
+        place: &Place,
+        word: u32,
+        status: &mut Status,
+    ) -> Result<(), Fault> {
+        let name = self.sources.sources()[source];
+        let Some(ahead) = self.ahead(name, place.position, place.position_bits)? else {
+            status.ignored_packets += 1;
+            return Ok(());
+        };
+        let limit = self.capacity[source];
+        if place.index >= limit {
+            return Err(Fault::IndexOutOfRange { source: name, index: place.index, limit });
+        }
+        let position = self.expected + ahead;
+        let slot = self.slot(position);
+        let at = slot * self.words_per_step
+            + self.start[source] as usize
+            + usize::from(place.index) * self.lanes
+            + place.lane;
+        let (flags, bit) = (&mut memory.arrived[at / 32], 1 << (at % 32));
+        if *flags & bit != 0 {
+            if memory.words[at] != word {
+                return Err(Fault::Conflict { source: name, position });
+            }
+            status.ignored_packets += 1;
+            return Ok(());
+        }
+        *flags |= bit;
+        memory.words[at] = word;
+        let partial = &mut self.steps[slot][source];
+        partial.arrived += 1;
+        partial.sum.add(packet);
+        Ok(())
+    }
+
+    /// Takes a marker.
+    pub(crate) fn marker(
+        &mut self,
+        source: usize,
+        low: u16,
+        count: u16,
+        checksum: u32,
+        status: &mut Status,
+    ) -> Result<(), Fault> {
+        let name = self.sources.sources()[source];
+        let Some(ahead) = self.ahead(name, low, MARKER_POSITION_BITS)? else {
+            status.ignored_packets += 1;
+            return Ok(());
+        };
+        let position = self.expected + ahead;
+        let slot = self.slot(position);
+        let partial = &mut self.steps[slot][source];
+        match partial.announced {
+            None => (partial.announced, partial.expected_sum) = (Some(count), checksum),
+            Some(before) if before == count && partial.expected_sum == checksum => {
+                status.ignored_packets += 1;
+            }
+            Some(_) => return Err(Fault::Conflict { source: name, position }),
+        }
+        Ok(())
+    }
+
+    /// Whether the expected step is complete; checks counts and checksums then.
+    pub(crate) fn complete(&self) -> Result<bool, Fault> {
+        let partials = &self.steps[self.slot(self.expected)];
+        for (partial, &source) in partials.iter().zip(self.sources.sources()) {
+            let Some(announced) = partial.announced else { return Ok(false) };
+            let (announced, arrived) = (announced, partial.arrived);
+            let wanted = usize::from(announced) * self.lanes;
+            if usize::from(arrived) < wanted {
+                return Ok(false);
+            }
+            let position = self.expected;
+            if usize::from(arrived) > wanted {
+                return Err(Fault::TooManyEvents { source, position, announced, arrived });
+            }
+            if partial.sum.finish(position) != partial.expected_sum {
+                return Err(Fault::Checksum { source, position });
+            }
+        }
+        Ok(true)
+    }
+
+    /// What the inbox still needs of the expected step.
+    pub(crate) fn waiting(&self) -> Waiting {
+        let partials = &self.steps[self.slot(self.expected)];
+        for (partial, &source) in partials.iter().zip(self.sources.sources()) {
+            let (position, arrived) = (self.expected, partial.arrived);
+            match partial.announced {
+                None => return Waiting::Marker { source, position, arrived },
+                Some(announced) if usize::from(arrived) < usize::from(announced) * self.lanes => {
+                    return Waiting::Events { source, position, announced, arrived };
+                }
+                Some(_) => {}
+            }
+        }
+        Waiting::Nothing
+    }
+
+    /// Number of events of the expected step from one source, once complete.
+    pub(crate) fn count(&self, source: usize) -> usize {
+        usize::from(self.steps[self.slot(self.expected)][source].announced.unwrap_or(0))
+    }
+
+    /// Words of the expected step from one source, `[index][lane]`, once complete: those of its
+    /// events in order when every index below the count has arrived.
+    pub(crate) fn words<'a>(&self, memory: &'a InboxMemory<'_>, source: usize) -> &'a [u32] {
+        let at = self.slot(self.expected) * self.words_per_step + self.start[source] as usize;
+        &memory.words[at..at + self.count(source) * self.lanes]
+    }
+
+    /// A word of the expected step from one source, if it has arrived.
+    pub(crate) fn find(&self, memory: &InboxMemory<'_>, source: usize, index: usize, lane: usize) -> Option<u32> {
+        if index >= usize::from(self.capacity[source]) {
+            return None;
+        }
+        let at = self.slot(self.expected) * self.words_per_step
+            + self.start[source] as usize
+            + index * self.lanes
+            + lane;
+        (memory.arrived[at / 32] >> (at % 32) & 1 == 1).then(|| memory.words[at])
+    }
+
+    /// Ends the expected step.
+    pub(crate) fn consume(&mut self, memory: &mut InboxMemory<'_>) {
+        let slot = self.slot(self.expected);
+        for n in 0..self.sources.len() {
+            let at = slot * self.words_per_step + self.start[n] as usize;
+            let words = (usize::from(self.capacity[n]) * self.lanes).next_multiple_of(32);
+            // Rare events make most of it zero already, but a bit per event is cheap to clear.
+            memory.arrived[at / 32..(at + words) / 32].fill(0);
+            self.steps[slot][n] = Partial::NEW;
+        }
+        self.expected = self.expected.wrapping_add(1);
+    }
+
+    /// Acknowledges consumed steps: every half window, and at once when `now`. `false` when the
+    /// transmitter is busy.
+    pub(crate) fn acknowledge(
+        &mut self,
+        pe: &mut impl PacketSender,
+        port: &Port,
+        now: bool,
+        status: &mut Status,
+    ) -> Result<bool, Fault> {
+        if self.telling.is_none() {
+            let behind = self.expected.wrapping_sub(self.acknowledged);
+            if behind == 0 || (!now && behind < (self.window as u32).div_ceil(2)) {
+                return Ok(true);
+            }
+            self.acknowledged = self.expected;
+            self.telling = Some(0);
+        }
+        while let Some(n) = self.telling {
+            if usize::from(n) == self.sources.len() {
+                self.telling = None;
+                break;
+            }
+            let message = Message::Acknowledge { position: self.acknowledged as u16 };
+            if port.send(pe, Target::One(n), message, status)?.is_none() {
+                return Ok(false);
+            }
+            self.telling = Some(n + 1);
+        }
+        Ok(true)
+    }
+}
+
+/// Sends steps to neighbours, at most a window ahead of their acknowledgements.
+#[derive(Clone, Debug)]
+pub(crate) struct Outbox {
+    receivers: Neighbours,
+    window: u32,
+    /// Position of the next step, or of the one under way.
+    position: u32,
+    acknowledged: [u32; MAX_NEIGHBOURS],
+    /// Of the step under way: which target, which of its packets, and their sum so far.
+    target: u8,
+    packet: usize,
+    sum: Checksum,
+}
+
+impl Outbox {
+    pub(crate) fn new(receivers: Neighbours, window: usize) -> Self {
+        Self {
+            receivers,
+            window: window as u32,
+            position: 0,
+            acknowledged: [0; MAX_NEIGHBOURS],
+            target: 0,
+            packet: 0,
+            sum: Checksum::NEW,
+        }
+    }
+
+    /// Whether another step may be sent.
+    pub(crate) fn open(&self) -> bool {
+        self.acknowledged[..self.receivers.len()]
+            .iter()
+            .all(|&consumed| self.position.wrapping_sub(consumed) < self.window)
+    }
+
+    /// Takes an acknowledgement of receiver `n`.
+    pub(crate) fn acknowledged(
+        &mut self,
+        n: usize,
+        low: u16,
+        status: &mut Status,
+    ) -> Result<(), Fault> {
+        let ahead = nearest(self.acknowledged[n], low, CONTROL_POSITION_BITS);
+        let Ok(ahead) = u32::try_from(ahead) else {
+            status.ignored_packets += 1;
+            return Ok(());
+        };
+        if ahead > self.position.wrapping_sub(self.acknowledged[n]) {
+            let source = self.receivers.sources()[n];
+            return Err(Fault::BeyondWindow {
+                source,
+                expected: self.position,
+                ahead: ahead as i32,
+            });
+        }
+        self.acknowledged[n] = self.acknowledged[n].wrapping_add(ahead);
+        Ok(())
+    }
+
+    /// Sends the step under way to all receivers together: `count` messages made by `message`, then
+    /// the marker. `false` when the transmitter is busy; the same call is repeated then.
+    pub(crate) fn send_all(
+        &mut self,
+        pe: &mut impl PacketSender,
+        port: &Port,
+        count: usize,
+        message: impl Fn(u32, usize) -> Message,
+        status: &mut Status,
+    ) -> Result<bool, Fault> {
+        if !self.send_to(pe, port, Target::All, count, 1, message, status)? {
+            return Ok(false);
+        }
+        self.position = self.position.wrapping_add(1);
+        Ok(true)
+    }
+
+    /// Sends the step under way to each receiver `n` by itself: the `events(n)` events of `lanes`
+    /// messages each made by `message(position, n, packet)`, then the marker.
+    pub(crate) fn send_each(
+        &mut self,
+        pe: &mut impl PacketSender,
+        port: &Port,
+        lanes: usize,
+        events: impl Fn(usize) -> usize,
+        message: impl Fn(u32, usize, usize) -> Message,
+        status: &mut Status,
+    ) -> Result<bool, Fault> {
+        while usize::from(self.target) < self.receivers.len() {
+            let n = usize::from(self.target);
+            let target = Target::One(self.target);
+            let one = |position, packet| message(position, n, packet);
+            if !self.send_to(pe, port, target, events(n), lanes, one, status)? {
+                return Ok(false);
+            }
+            self.target += 1;
+        }
+        self.target = 0;
+        self.position = self.position.wrapping_add(1);
+        Ok(true)
+    }
+
+    #[allow(clippy::too_many_arguments)]
+    fn send_to(
+        &mut self,
+        pe: &mut impl PacketSender,
+        port: &Port,
+        target: Target,
+        events: usize,
+        lanes: usize,
+        message: impl Fn(u32, usize) -> Message,
+        status: &mut Status,
+    ) -> Result<bool, Fault> {
+        while self.packet < events * lanes {
+            let message = message(self.position, self.packet);
+            let Some(packet) = port.send(pe, target, message, status)? else {
+                return Ok(false);
+            };
+            self.sum.add(packet);
+            self.packet += 1;
+        }
+        let marker = Message::Marker {
+            position: self.position as u16,
+            count: events as u16,
+            checksum: self.sum.finish(self.position),
+        };
+        if port.send(pe, target, marker, status)?.is_none() {
+            return Ok(false);
+        }
+        self.packet = 0;
+        self.sum = Checksum::NEW;
+        Ok(true)
+    }
+
+    /// What the outbox waits for, when it is not [open](Self::open).
+    pub(crate) fn waiting(&self) -> Waiting {
+        for (&source, &acknowledged) in self.receivers.sources().iter().zip(&self.acknowledged) {
+            if self.position.wrapping_sub(acknowledged) >= self.window {
+                return Waiting::Acknowledgement {
+                    source,
+                    acknowledged,
+                    position: self.position,
+                };
+            }
+        }
+        Waiting::Nothing
+    }
+}
