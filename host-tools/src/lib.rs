@@ -10,3 +10,4 @@ pub mod reference;
 pub mod report;
 pub mod training;
 pub mod vector;
+pub mod verification;

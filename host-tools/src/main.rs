@@ -1,2 +1,7 @@
 //! The `eventprop` command.
-fn main() {}
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    host_tools::cli::run()
+}

@@ -1,6 +1,103 @@
-//! Where things are on the chip: QuadPE coordinates and PE numbers.
+//! Where things are on the chip: QuadPE coordinates, PE numbers and core ids.
+//!
+//! The chip's network is a grid of nodes. 38 of them are QuadPEs of four processing elements (PEs)
+//! each: columns 1 to 7, rows 1 to 6, without the two nodes of the event router ([`ROUTER`]) and the
+//! two of the west link. The table of core ids ([`PeId::core`]) is the only copy in the workspace.
+//!
+//! Evidence: the geometry and the order of the QuadPEs are read from public host software of the
+//! production chip (tag H). The order of the PEs inside a QuadPE is disputed between two branches of
+//! that software, see [`PeOrder`].
 
-/// A PE: QuadPE coordinates on the NoC and the PE's number inside it.
+/// Number of QuadPEs.
+pub const QUAD_PES: usize = 38;
+
+/// Number of PEs.
+pub const PES: usize = 4 * QUAD_PES;
+
+/// Bytes of a PE's SRAM.
+pub const SRAM_BYTES: u32 = 128 * 1024;
+
+/// Network nodes (column, row) of the event router.
+pub const ROUTER: [(u8, u8); 2] = [(4, 3), (4, 4)];
+
+/// Network nodes (column, row) of the lower and the upper half of the DRAM.
+pub const DRAM: [[(u8, u8); 2]; 2] = [[(0, 6), (0, 5)], [(0, 2), (0, 1)]];
+
+/// QuadPEs (column, row) in the order of core ids: entry `i` holds the ids `4 * i + 1` to `4 * i + 4`.
+const QUAD_PE_ORDER: [(u8, u8); QUAD_PES] = [
+    (7, 6),
+    (7, 5),
+    (6, 6),
+    (6, 5),
+    (6, 4),
+    (5, 4),
+    (5, 6),
+    (3, 6),
+    (4, 6),
+    (5, 5),
+    (3, 5),
+    (4, 5),
+    (1, 6),
+    (2, 6),
+    (1, 5),
+    (2, 5),
+    (1, 4),
+    (2, 4),
+    (3, 4),
+    (1, 1),
+    (2, 1),
+    (1, 2),
+    (2, 2),
+    (1, 3),
+    (2, 3),
+    (3, 3),
+    (5, 1),
+    (3, 1),
+    (4, 1),
+    (5, 2),
+    (3, 2),
+    (4, 2),
+    (7, 1),
+    (6, 1),
+    (7, 2),
+    (6, 2),
+    (6, 3),
+    (5, 3),
+];
+
+/// `QUAD_PE_INDEX[y][x]`: place of the QuadPE in [`QUAD_PE_ORDER`], or `u8::MAX` where there is none.
+const QUAD_PE_INDEX: [[u8; 8]; 8] = {
+    let mut table = [[u8::MAX; 8]; 8];
+    let mut index = 0;
+    while index < QUAD_PES {
+        let (x, y) = QUAD_PE_ORDER[index];
+        table[y as usize][x as usize] = index as u8;
+        index += 1;
+    }
+    table
+};
+
+/// How core ids count the PEs of one QuadPE.
+///
+/// Two branches of the public host software disagree. The project uses [`PeOrder::DEFAULT`]; a
+/// correction is a change of that one constant.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum PeOrder {
+    /// The lowest id is PE 3: the newer of the two branches, a fix of the "quad map".
+    Descending,
+    /// The lowest id is PE 0: the older branch.
+    Ascending,
+}
+
+impl PeOrder {
+    /// The order that [`PeId::core`] and [`PeId::from_core`] use.
+    pub const DEFAULT: Self = Self::Descending;
+}
+
+/// A PE: QuadPE coordinates on the network and the PE's number inside it.
+///
+/// The fields are public, so a value may name a PE that does not exist; [`PeId::new`] and
+/// [`PeId::exists`] check.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct PeId {
     /// QuadPE column, 1 to 7.
@@ -9,6 +106,83 @@ pub struct PeId {
     pub y: u8,
     /// PE inside the QuadPE, 0 to 3.
     pub pe: u8,
+}
+
+impl PeId {
+    /// PE `pe` of the QuadPE in column `x` and row `y`, or `None` if the chip has no such PE.
+    pub const fn new(x: u8, y: u8, pe: u8) -> Option<Self> {
+        let id = Self { x, y, pe };
+        if id.exists() { Some(id) } else { None }
+    }
+
+    /// Whether the chip has this PE.
+    pub const fn exists(self) -> bool {
+        self.pe < 4 && is_quad_pe(self.x, self.y)
+    }
+
+    /// The PE's core id, 1 to 152, or `None` if the chip has no such PE.
+    pub const fn core(self) -> Option<u8> {
+        self.core_in(PeOrder::DEFAULT)
+    }
+
+    /// The PE with core id `core`, or `None` if `core` is not in 1 to 152.
+    pub const fn from_core(core: u8) -> Option<Self> {
+        Self::from_core_in(core, PeOrder::DEFAULT)
+    }
+
+    /// [`PeId::core`] with the order of PEs chosen.
+    pub const fn core_in(self, order: PeOrder) -> Option<u8> {
+        if !self.exists() {
+            return None;
+        }
+        let place = match order {
+            PeOrder::Descending => 3 - self.pe,
+            PeOrder::Ascending => self.pe,
+        };
+        Some(4 * QUAD_PE_INDEX[self.y as usize][self.x as usize] + place + 1)
+    }
+
+    /// [`PeId::from_core`] with the order of PEs chosen.
+    pub const fn from_core_in(core: u8, order: PeOrder) -> Option<Self> {
+        if core == 0 || core as usize > PES {
+            return None;
+        }
+        let (x, y) = QUAD_PE_ORDER[(core as usize - 1) / 4];
+        let place = (core - 1) % 4;
+        let pe = match order {
+            PeOrder::Descending => 3 - place,
+            PeOrder::Ascending => place,
+        };
+        Some(Self { x, y, pe })
+    }
+
+    /// The 8-bit id that the PE reads from its communication controller: PE in bits 1:0, row in bits
+    /// 4:2, column in bits 7:5 (tag J; production programs use the same shifts, tag N).
+    ///
+    /// Coordinates above 7 are cut to their low three bits; the chip has none.
+    pub const fn noc_id(self) -> u8 {
+        (self.x & 7) << 5 | (self.y & 7) << 2 | (self.pe & 3)
+    }
+
+    /// The PE with this 8-bit id, or `None` if the chip has no such PE.
+    pub const fn from_noc_id(id: u8) -> Option<Self> {
+        Self::new(id >> 5, id >> 2 & 7, id & 3)
+    }
+
+    /// This PE alone as the destination of a packet.
+    pub const fn destination(self) -> Destination {
+        Destination {
+            x: self.x,
+            y: self.y,
+            pes: 1 << (self.pe & 3),
+        }
+    }
+}
+
+impl core::fmt::Display for PeId {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        write!(f, "PE ({},{},{})", self.x, self.y, self.pe)
+    }
 }
 
 /// PEs of one QuadPE as a packet's destination: the network copies a packet inside a QuadPE.
@@ -20,4 +194,104 @@ pub struct Destination {
     pub y: u8,
     /// Bit `p` set: PE `p` of that QuadPE receives the packet.
     pub pes: u8,
+}
+
+impl Destination {
+    /// Whether the QuadPE exists and `pes` names at least one of its PEs and nothing else.
+    pub const fn exists(self) -> bool {
+        is_quad_pe(self.x, self.y) && self.pes != 0 && self.pes < 16
+    }
+}
+
+/// Whether the node in column `x` and row `y` is a QuadPE.
+pub const fn is_quad_pe(x: u8, y: u8) -> bool {
+    x < 8 && y < 8 && QUAD_PE_INDEX[y as usize][x as usize] != u8::MAX
+}
+
+/// All PEs in the order of their core ids.
+pub fn pes() -> impl DoubleEndedIterator<Item = PeId> + ExactSizeIterator + Clone {
+    (1..PES as u8 + 1).map(|core| match PeId::from_core(core) {
+        Some(pe) => pe,
+        None => unreachable!("core ids run from 1 to 152"),
+    })
+}
+
+/// Hops between two network nodes (column, row). The network routes along the row first and then
+/// along the column; both ways have the same length.
+pub const fn hops(from: (u8, u8), to: (u8, u8)) -> u32 {
+    from.0.abs_diff(to.0) as u32 + from.1.abs_diff(to.1) as u32
+}
+
+/// Hops between a network node and the nearer of the router's two nodes. That a packet takes the
+/// nearer one is an assumption (tag I).
+pub const fn hops_to_router(node: (u8, u8)) -> u32 {
+    let (a, b) = (hops(node, ROUTER[0]), hops(node, ROUTER[1]));
+    if a < b { a } else { b }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::HashSet;
+
+    #[test]
+    fn the_38_quad_pes_are_the_grid_without_router_and_west_link() {
+        let expected: HashSet<_> = (1..=7)
+            .flat_map(|x| (1..=6).map(move |y| (x, y)))
+            .filter(|node| ![(4, 3), (4, 4), (7, 3), (7, 4)].contains(node))
+            .collect();
+        assert_eq!(expected.len(), QUAD_PES);
+        let listed: HashSet<_> = QUAD_PE_ORDER.into_iter().collect();
+        assert_eq!(listed, expected);
+        for x in 0..=255 {
+            for y in 0..=255 {
+                assert_eq!(is_quad_pe(x, y), expected.contains(&(x, y)));
+            }
+        }
+    }
+
+    #[test]
+    fn core_ids_are_those_of_both_branches() {
+        let newer = |core| PeId::from_core(core).map(|p| (p.x, p.y, p.pe));
+        assert_eq!(newer(0), None);
+        assert_eq!(newer(1), Some((7, 6, 3)));
+        assert_eq!(newer(2), Some((7, 6, 2)));
+        assert_eq!(newer(4), Some((7, 6, 0)));
+        assert_eq!(newer(5), Some((7, 5, 3)));
+        assert_eq!(newer(77), Some((1, 1, 3)));
+        assert_eq!(newer(152), Some((5, 3, 0)));
+        assert_eq!(newer(153), None);
+        let older = PeId::from_core_in(1, PeOrder::Ascending).unwrap();
+        assert_eq!((older.x, older.y, older.pe), (7, 6, 0));
+        for order in [PeOrder::Ascending, PeOrder::Descending] {
+            let mut seen = HashSet::new();
+            for core in 1..=152 {
+                let pe = PeId::from_core_in(core, order).unwrap();
+                assert_eq!(pe.core_in(order), Some(core));
+                assert!(seen.insert(pe));
+            }
+        }
+        assert_eq!(PeId { x: 4, y: 3, pe: 0 }.core(), None);
+        assert_eq!(PeId { x: 1, y: 1, pe: 4 }.core(), None);
+        assert_eq!(pes().len(), PES);
+    }
+
+    #[test]
+    fn network_ids_round_trip() {
+        assert_eq!(PeId { x: 1, y: 1, pe: 0 }.noc_id(), 0b001_001_00);
+        for pe in pes() {
+            assert_eq!(PeId::from_noc_id(pe.noc_id()), Some(pe));
+        }
+        let existing = (0..=255).filter_map(PeId::from_noc_id).count();
+        assert_eq!(existing, PES);
+    }
+
+    #[test]
+    fn distances_are_those_of_the_grid() {
+        assert_eq!(hops((1, 1), (7, 6)), 11);
+        assert_eq!(hops((7, 6), (1, 1)), 11);
+        assert_eq!(hops_to_router((4, 2)), 1);
+        assert_eq!(hops_to_router((4, 5)), 1);
+        assert_eq!(hops_to_router((1, 6)), 5);
+    }
 }

@@ -203,8 +203,6 @@ impl Input {
                 (Some(n), Message::Acknowledge { position }) => {
                     self.outbox.acknowledged(n, position, &mut self.status)?;
                 }
-                // The input's weights are nobody's: it runs ahead of the layers by its window only.
-                (None, Message::Release { .. }) => {}
                 _ => return Err(Fault::UnexpectedPacket { key: packet.key }),
             }
         }

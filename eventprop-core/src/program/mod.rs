@@ -253,6 +253,22 @@ impl fmt::Display for Fault {
     }
 }
 
+impl Fault {
+    /// The other PE that the fault speaks of, if any.
+    #[must_use]
+    pub const fn source(&self) -> Option<Source> {
+        match *self {
+            Self::BeyondWindow { source, .. }
+            | Self::IndexOutOfRange { source, .. }
+            | Self::Conflict { source, .. }
+            | Self::Checksum { source, .. }
+            | Self::TooManyEvents { source, .. }
+            | Self::EventOutOfRange { source, .. } => Some(source),
+            _ => None,
+        }
+    }
+}
+
 impl core::error::Error for Fault {}
 
 /// What a program waits for, to be told when nothing moves any more.
@@ -302,6 +318,20 @@ pub enum Waiting {
         /// Number of the minibatch that is over.
         minibatch: u32,
     },
+}
+
+impl Waiting {
+    /// The other PE that is waited for, if any.
+    #[must_use]
+    pub const fn source(&self) -> Option<Source> {
+        match *self {
+            Self::Marker { source, .. }
+            | Self::Events { source, .. }
+            | Self::Acknowledgement { source, .. }
+            | Self::Gradients { source, .. } => Some(source),
+            Self::Nothing | Self::Weights { .. } => None,
+        }
+    }
 }
 
 impl fmt::Display for Waiting {

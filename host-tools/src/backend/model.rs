@@ -1,0 +1,309 @@
+//! What all backends make of an experiment: the constants of `eventprop-core`.
+
+use eventprop_core::log::Event;
+use eventprop_core::loss::{LossError, Outcome, TimeToFirstSpike};
+use eventprop_core::numeric::{self, LOSS_FRACTION, Statistics};
+use eventprop_core::optimizer::{Method, Settings, SilentNeurons};
+use eventprop_core::program::Kernels;
+use eventprop_core::tables::{self, Coefficients, Dynamics, TableError};
+
+use super::{Counters, EncodedSample, InputEvent, LayerWeights, Setup, Tally};
+use crate::error::{Error, Result};
+use crate::experiment::{OptimizerKind, Scheme, SilentLabel, SilentOutputs};
+
+/// The network's constants in fixed point, the same for every backend.
+#[derive(Clone, Debug)]
+pub struct Model {
+    /// Neurons per layer: input channels, hidden layers, outputs.
+    pub dims: Vec<usize>,
+    /// The discretisation.
+    pub scheme: tables::Scheme,
+    /// Coefficients by ticks.
+    pub table: Vec<Coefficients>,
+    /// Steps of a sample.
+    pub steps: usize,
+    /// Binary logarithm of the ticks per step.
+    pub tick_bits: u32,
+    /// Most spikes of a neuron in one step.
+    pub spikes_per_step: usize,
+    /// Least divisor at a spike (F20).
+    pub slope_floor: i32,
+    /// The loss.
+    pub loss: TimeToFirstSpike,
+    /// The optimiser.
+    pub settings: Settings,
+    /// Learning rate of the first minibatch.
+    pub learning_rate: f32,
+}
+
+impl Model {
+    /// Takes the constants of an experiment.
+    ///
+    /// # Errors
+    /// Numbers that the fixed-point formats cannot hold, with the key of the experiment file.
+    pub fn new(setup: &Setup) -> Result<Self> {
+        let experiment = &setup.experiment;
+        let network = &experiment.network;
+        let (scheme, tick_bits) = match network.scheme {
+            Scheme::Exact => (tables::Scheme::Exact, network.tick_bits),
+            Scheme::Grid => (tables::Scheme::Grid, 0),
+        };
+        let mut table = vec![Coefficients::default(); (1 << tick_bits) + 1];
+        tables::fill(
+            &mut table,
+            network.step_ms,
+            network.tau_membrane_ms,
+            network.tau_synapse_ms,
+        )
+        .map_err(|error| match error {
+            TableError::StepTooLong(longest) => Error::new(format!(
+                "a step of {} ms is too long for these time constants",
+                network.step_ms
+            ))
+            .hint(format!("at most {longest:.3} ms")),
+            error => Error::new(format!("impossible time constants: {error:?}")),
+        })
+        .map_err(|error| error.at("network.step_ms"))?;
+
+        let loss = &experiment.loss;
+        let steps = network.steps as usize;
+        let end = u32::try_from(steps << tick_bits).expect("steps are limited");
+        let loss = TimeToFirstSpike::new(
+            loss.tau0_ms,
+            loss.tau1_ms,
+            loss.alpha,
+            network.step_ms / f64::from(1u32 << tick_bits),
+            (loss.silent_outputs == SilentOutputs::AtEnd).then_some(end),
+            loss.silent_label == SilentLabel::Send,
+        )
+        .map_err(|error| match error {
+            LossError::Tau0 => Error::new(
+                "must be at least 1/128 ms and at least 1/255 of a tick in fixed point",
+            )
+            .at("loss.tau0_ms"),
+            LossError::Tau1 => {
+                Error::new("must be positive and at least 1/255 of a tick in fixed point")
+                    .at("loss.tau1_ms")
+            }
+            LossError::Alpha => {
+                Error::new("must lie in 0 to 1, and alpha/tau1_ms below 0.5 per ms")
+                    .at("loss.alpha")
+            }
+        })?;
+
+        let optimizer = &experiment.optimizer;
+        let method = match optimizer.kind {
+            OptimizerKind::Adam => Method::Adam {
+                beta1: optimizer.beta1 as f32,
+                beta2: optimizer.beta2 as f32,
+                epsilon: optimizer.epsilon as f32,
+            },
+            OptimizerKind::Sgd => Method::Sgd { momentum: optimizer.momentum as f32 },
+        };
+        let bumps = &experiment.silent_neurons;
+        Ok(Self {
+            dims: setup.dims.clone(),
+            scheme,
+            table,
+            steps,
+            tick_bits,
+            spikes_per_step: network.spikes_per_step as usize,
+            slope_floor: numeric::weight_from_f64(network.slope_floor),
+            loss,
+            settings: Settings {
+                method,
+                weight_decay: optimizer.weight_decay as f32,
+                tau_synapse_ms: network.tau_synapse_ms as f32,
+                silent_neurons: SilentNeurons {
+                    label_bump: numeric::weight_from_f64(bumps.label_bump),
+                    hidden_bump: numeric::weight_from_f64(bumps.hidden_bump),
+                },
+            },
+            learning_rate: optimizer.learning_rate as f32,
+        })
+    }
+
+    /// Time and threshold for the kernels.
+    ///
+    /// # Panics
+    /// Never for an experiment that passed its check.
+    #[must_use]
+    pub fn dynamics(&self) -> Dynamics<'_> {
+        Dynamics::new(self.scheme, &self.table, self.spikes_per_step, self.slope_floor)
+            .expect("checked with the experiment")
+    }
+
+    /// Number of weight layers.
+    #[must_use]
+    pub fn layers(&self) -> usize {
+        self.dims.len() - 1
+    }
+
+    /// Inputs and neurons of weight layer `layer`.
+    #[must_use]
+    pub fn shape(&self, layer: usize) -> (usize, usize) {
+        (self.dims[layer], self.dims[layer + 1])
+    }
+
+    /// Weights of zero.
+    #[must_use]
+    pub fn no_weights(&self) -> Vec<LayerWeights> {
+        (0..self.layers())
+            .map(|layer| {
+                let (inputs, neurons) = self.shape(layer);
+                LayerWeights { inputs, neurons, values: vec![0; inputs * neurons] }
+            })
+            .collect()
+    }
+
+    /// Checks that weights have the network's shapes and are within their format.
+    ///
+    /// # Errors
+    /// Another shape, or a weight beyond ±32.
+    pub fn check_weights(&self, weights: &[LayerWeights]) -> Result<()> {
+        let shapes: Vec<_> = weights.iter().map(|layer| (layer.inputs, layer.neurons)).collect();
+        let wanted: Vec<_> = (0..self.layers()).map(|layer| self.shape(layer)).collect();
+        if shapes != wanted || weights.iter().any(|l| l.values.len() != l.inputs * l.neurons) {
+            return Err(Error::new(format!(
+                "weights of shapes {shapes:?} (inputs, neurons) do not fit a network of {wanted:?}"
+            )));
+        }
+        let limit = numeric::WEIGHT_LIMIT;
+        if weights.iter().flat_map(|l| &l.values).any(|w| !(-limit..=limit).contains(w)) {
+            return Err(Error::new("a weight is beyond the format's limits of -32 and 32"));
+        }
+        Ok(())
+    }
+}
+
+/// An input event for `eventprop-core`.
+#[must_use]
+pub fn core_event(event: &InputEvent) -> Event {
+    Event { neuron: event.channel, offset: event.offset }
+}
+
+/// Adds up what became of samples, in their order.
+#[derive(Clone, Debug, Default)]
+pub struct TallyBuilder {
+    tally: Tally,
+    loss: i64,
+}
+
+impl TallyBuilder {
+    /// Adds one sample.
+    pub fn add(&mut self, outcome: &Outcome) {
+        self.tally.samples += 1;
+        self.tally.correct += u64::from(outcome.correct);
+        self.tally.correct_ties += u64::from(outcome.correct_with_ties);
+        self.tally.silent_label += u64::from(outcome.label_silent);
+        if let Some(loss) = outcome.loss {
+            self.tally.loss_samples += 1;
+            self.loss += loss;
+        }
+    }
+
+    /// The sums, with the spikes per layer.
+    #[must_use]
+    pub fn finish(self, spikes: Vec<u64>) -> Tally {
+        Tally { loss: loss_to_f64(self.loss), spikes, ..self.tally }
+    }
+}
+
+/// A loss, or a sum of losses, as a real number.
+#[must_use]
+pub fn loss_to_f64(loss: i64) -> f64 {
+    loss as f64 / f64::from(1u32 << LOSS_FRACTION)
+}
+
+/// Adds counts of the kernels to those of a backend.
+pub fn add_statistics(counters: &mut Counters, statistics: &Statistics) {
+    let slack = (statistics.smallest_slope != i32::MAX)
+        .then(|| numeric::state_to_f64(statistics.smallest_slope));
+    counters.add(&Counters {
+        saturations: statistics.saturations,
+        suppressed_spikes: statistics.suppressed_spikes,
+        min_threshold_slack: slack,
+        ..Counters::default()
+    });
+}
+
+/// The kernels, built for the best vector instructions of the machine at hand.
+///
+/// The same source compiled several times; one is chosen when the program starts. All arithmetic is
+/// on integers, so the bits are the same.
+#[derive(Clone, Copy, Debug)]
+pub struct Vectorised(pub pulp::Arch);
+
+impl Default for Vectorised {
+    fn default() -> Self {
+        Self(pulp::Arch::new())
+    }
+}
+
+impl Kernels for Vectorised {
+    fn forward_step(
+        &self,
+        dynamics: &Dynamics<'_>,
+        weights: &[i32],
+        arrivals: &[Event],
+        neurons: &mut eventprop_core::neuron::Neurons<'_>,
+        log: &mut eventprop_core::log::EventLog<'_>,
+        statistics: &mut Statistics,
+    ) -> Result<(), eventprop_core::log::LogFull> {
+        self.0.dispatch(
+            #[inline(always)]
+            || {
+                eventprop_core::neuron::forward_step(
+                    dynamics, weights, arrivals, neurons, log, statistics,
+                )
+            },
+        )
+    }
+
+    fn backward_step(
+        &self,
+        dynamics: &Dynamics<'_>,
+        weights: &[i32],
+        gradient: &mut [i64],
+        arrivals: &[Event],
+        own: eventprop_core::log::LoggedStep<'_>,
+        neurons: &mut eventprop_core::neuron::Neurons<'_>,
+        error_sums: Option<&mut [i64]>,
+        statistics: &mut Statistics,
+    ) {
+        self.0.dispatch(
+            #[inline(always)]
+            || {
+                eventprop_core::adjoint::backward_step(
+                    dynamics, weights, gradient, arrivals, own, neurons, error_sums, statistics,
+                );
+            },
+        );
+    }
+}
+
+/// Whether every event of a sample fits the network; a sample from elsewhere may not.
+///
+/// # Errors
+/// The first event that does not, or a label that is no output.
+pub fn check_sample(model: &Model, sample: &EncodedSample) -> Result<()> {
+    let outputs = model.dims[model.layers()];
+    if usize::from(sample.label) >= outputs {
+        return Err(Error::new(format!("label {} of a network of {outputs} outputs", sample.label)));
+    }
+    let fits = |event: &InputEvent| {
+        usize::from(event.step) < model.steps
+            && u32::from(event.offset) <= 1 << model.tick_bits
+            && usize::from(event.channel) < model.dims[0]
+    };
+    match sample.events.iter().find(|event| !fits(event)) {
+        Some(event) => Err(Error::new(format!(
+            "{event:?} is outside {} steps of {} ticks and {} channels",
+            model.steps,
+            1 << model.tick_bits,
+            model.dims[0]
+        ))),
+        None if !sample.events.is_sorted() => Err(Error::new("input events are not in order of time")),
+        None => Ok(()),
+    }
+}

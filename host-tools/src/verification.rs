@@ -1,0 +1,357 @@
+//! Runs reference vectors on the fixed-point backends and judges the result.
+//!
+//! A vector becomes an experiment with the vector's weights, one minibatch of all its samples, and
+//! the true divisors of the backward pass (no floor). What comes out is held against what the
+//! vector expects by [`crate::reference::compare`].
+//!
+//! In the scheme `grid` the spikes are to be the same, step for step. One exception is sound: where
+//! the reference's own membrane passes the threshold by less than the fixed-point format resolves,
+//! either answer is right, and everything behind it differs. Such a vector is judged by the `f64`
+//! reference instead, and the report says so.
+
+use eventprop_core::neuron::MAX_SPIKES_PER_STEP;
+use serde::Serialize;
+
+use crate::backend::{
+    self, EncodedSample, EncodedSets, GRADIENT_FRACTION_BITS, InputEvent, LayerWeights, Setup,
+    WEIGHT_FRACTION_BITS, WEIGHT_LIMIT,
+};
+use crate::error::{Error, Result};
+use crate::experiment::{
+    BackendKind, Experiment, InitialWeights, Scheme, SilentLabel, SilentOutputs,
+};
+use crate::reference::{
+    self, Comparison, RunOptions, RunResult, Spike, Tolerance, compare, exact, grid,
+};
+use crate::training::to_raw_weight;
+use crate::vector::{self, Vector};
+
+/// What runs the vectors.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Engine {
+    /// A fixed-point backend.
+    Backend(BackendKind),
+    /// The reference in `f64`.
+    Reference,
+}
+
+impl Engine {
+    /// All names.
+    pub const NAMES: &'static [&'static str] = &["direct", "mock", "reference"];
+
+    /// The engine of that name.
+    pub fn from_name(name: &str) -> Option<Self> {
+        match name {
+            "direct" => Some(Self::Backend(BackendKind::Direct)),
+            "mock" => Some(Self::Backend(BackendKind::Mock)),
+            "reference" => Some(Self::Reference),
+            _ => None,
+        }
+    }
+
+    /// The name.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Backend(kind) => kind.name(),
+            Self::Reference => "reference",
+        }
+    }
+
+    /// Runs a vector.
+    ///
+    /// # Errors
+    /// A vector that the fixed-point formats cannot hold, or a fault of the backend.
+    pub fn run(self, vector: &Vector, options: &RunOptions) -> Result<RunResult> {
+        match self {
+            Self::Backend(kind) => run_on_backend(vector, kind, options),
+            Self::Reference => Ok(reference::run_vector(vector, options)),
+        }
+    }
+}
+
+/// What became of one vector.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Report {
+    /// Name of what ran it.
+    pub engine: &'static str,
+    /// How it differs from what the vector expects.
+    pub comparison: Comparison,
+    /// The comparison that counts, by the `f64` reference, where a rounding decided a spike.
+    pub judged_by_reference: Option<Comparison>,
+    /// What lies outside the tolerance, one line each; empty if the vector passed.
+    pub violations: Vec<String>,
+}
+
+/// Runs a vector and judges the result.
+///
+/// `resolution`: in the scheme `grid`, the distance of a membrane from the threshold up to which a
+/// differing spike is put down to rounding.
+///
+/// # Errors
+/// As [`Engine::run`].
+pub fn verify(
+    vector: &Vector,
+    engine: Engine,
+    options: &RunOptions,
+    tolerance: &Tolerance,
+    resolution: f64,
+) -> Result<Report> {
+    let comparison = compare(vector, &engine.run(vector, options)?);
+    let mut violations = comparison.violations(tolerance);
+    let first = comparison.first_mismatches();
+    let by_rounding = engine != Engine::Reference
+        && !first.is_empty()
+        && first
+            .iter()
+            .all(|mismatch| mismatch.margin.is_some_and(|margin| margin <= resolution));
+    let judged_by_reference =
+        by_rounding.then(|| compare(vector, &reference::run_vector(vector, options)));
+    if let Some(comparison) = &judged_by_reference {
+        violations = comparison.violations(tolerance);
+    }
+    Ok(Report {
+        engine: engine.name(),
+        comparison,
+        judged_by_reference,
+        violations,
+    })
+}
+
+/// Runs a vector on a fixed-point backend: the mean over its samples.
+///
+/// # Errors
+/// A vector that the formats cannot hold, or a fault of the backend.
+pub fn run_on_backend(
+    vector: &Vector,
+    kind: BackendKind,
+    options: &RunOptions,
+) -> Result<RunResult> {
+    let clock = Clock::of(vector, options);
+    let experiment = experiment(vector, kind, &clock, options)?;
+    let samples = vector
+        .samples
+        .iter()
+        .map(|sample| {
+            let label = u8::try_from(sample.label)
+                .map_err(|_| Error::new("labels above 255 are not possible"))?;
+            let events = sample.input_spikes.iter().map(|spike| clock.event(spike));
+            let mut events = events.collect::<Result<Vec<_>>>()?;
+            events.sort_unstable();
+            Ok(EncodedSample { label, events })
+        })
+        .collect::<Result<Vec<_>>>()?;
+    let weights = vector
+        .weights
+        .iter()
+        .map(|layer| raw_weights(layer))
+        .collect::<Result<Vec<_>>>()?;
+
+    let mut backend = backend::build(Setup {
+        experiment,
+        dims: vector.dims.clone(),
+        sets: EncodedSets {
+            train: samples.clone(),
+            ..EncodedSets::default()
+        },
+    })?;
+    backend.set_weights(&weights)?;
+    let mut result = RunResult {
+        spikes: Vec::new(),
+        first_spikes: Vec::new(),
+        mean_loss: None,
+        gradient: Vec::new(),
+    };
+    for sample in &samples {
+        let record = backend.record(sample)?;
+        let layers = record.layers.iter().skip(1).map(|layer| {
+            let spikes = layer.iter().map(|spike| Spike {
+                neuron: usize::from(spike.neuron),
+                time_ms: clock.time_ms(spike.step, spike.offset),
+            });
+            spikes.collect()
+        });
+        result.spikes.push(layers.collect());
+        let ticks_to_ms = |ticks: u32| f64::from(ticks) / clock.ticks() * clock.step_ms;
+        let first = record
+            .first_spikes
+            .iter()
+            .map(|first| first.map(ticks_to_ms));
+        result.first_spikes.push(first.collect());
+    }
+
+    let order: Vec<u32> = (0..samples.len() as u32).collect();
+    result.mean_loss = backend.train(&order, samples.len())?.mean_loss();
+    let scale =
+        vector.tau_syn_ms / f64::from(1_u32 << GRADIENT_FRACTION_BITS) / samples.len() as f64;
+    for layer in backend.gradients()? {
+        let by_post = (0..layer.neurons).map(|post| {
+            let column = layer.values.iter().skip(post).step_by(layer.neurons);
+            column.map(|&raw| raw as f64 * scale).collect()
+        });
+        result.gradient.push(by_post.collect());
+    }
+    Ok(result)
+}
+
+/// The steps and ticks that a vector is run in.
+struct Clock {
+    step_ms: f64,
+    tick_bits: u32,
+    steps: usize,
+    exact: Option<exact::Clock>,
+}
+
+impl Clock {
+    fn of(vector: &Vector, options: &RunOptions) -> Self {
+        match (vector.step_ms, vector.steps) {
+            (Some(step_ms), Some(steps)) => Self {
+                step_ms,
+                tick_bits: 0,
+                steps,
+                exact: None,
+            },
+            _ => {
+                let clock = reference::exact_clock(vector, options);
+                Self {
+                    step_ms: clock.step_ms,
+                    tick_bits: clock.tick_bits,
+                    steps: clock.steps,
+                    exact: Some(clock),
+                }
+            }
+        }
+    }
+
+    fn ticks(&self) -> f64 {
+        f64::from(1_u32 << self.tick_bits)
+    }
+
+    fn time_ms(&self, step: u16, offset: u16) -> f64 {
+        (f64::from(step) + f64::from(offset) / self.ticks()) * self.step_ms
+    }
+
+    fn event(&self, spike: &Spike) -> Result<InputEvent> {
+        let (step, offset) = match &self.exact {
+            Some(clock) => {
+                let event = clock.event(spike);
+                (event.step, event.offset)
+            }
+            None => {
+                let clock = grid::Clock {
+                    step_ms: self.step_ms,
+                    steps: self.steps,
+                };
+                (clock.step(spike.time_ms), 0)
+            }
+        };
+        let narrow = |value: usize| {
+            u16::try_from(value).map_err(|_| {
+                Error::new(format!(
+                    "an input spike at {} ms is too late",
+                    spike.time_ms
+                ))
+            })
+        };
+        Ok(InputEvent {
+            step: narrow(step)?,
+            offset: narrow(offset)?,
+            channel: narrow(spike.neuron)?,
+        })
+    }
+}
+
+/// The experiment that a vector stands for.
+fn experiment(
+    vector: &Vector,
+    kind: BackendKind,
+    clock: &Clock,
+    options: &RunOptions,
+) -> Result<Experiment> {
+    if vector.threshold != 1.0 {
+        return Err(Error::new(format!(
+            "the threshold is {}; the backends run with 1",
+            vector.threshold
+        ))
+        .hint("divide weights and threshold by the threshold"));
+    }
+    let [_, hidden @ .., _] = vector.dims.as_slice() else {
+        return Err(Error::new("a network needs inputs and outputs"));
+    };
+    let scheme = match vector.scheme {
+        vector::Scheme::Exact => Scheme::Exact,
+        vector::Scheme::Grid => Scheme::Grid,
+    };
+    let mut experiment = Experiment::default_for(scheme);
+    let network = &mut experiment.network;
+    network.hidden = hidden.to_vec();
+    network.tau_membrane_ms = vector.tau_mem_ms;
+    network.tau_synapse_ms = vector.tau_syn_ms;
+    network.step_ms = clock.step_ms;
+    network.steps = u32::try_from(clock.steps).unwrap_or(u32::MAX);
+    network.tick_bits = clock.tick_bits;
+    // The reference knows no limit; this is the largest that the backends know.
+    network.spikes_per_step = MAX_SPIKES_PER_STEP as u32;
+    network.slope_floor = options.slack_floor.unwrap_or(0.0);
+    // Replaced by the vector's weights.
+    network.initial_weights = vec![
+        InitialWeights {
+            mean: 0.0,
+            std: 0.0
+        };
+        hidden.len() + 1
+    ];
+    experiment.encoding.first_ms = 0.0;
+    experiment.encoding.last_ms = 0.0;
+    let loss = &mut experiment.loss;
+    loss.tau0_ms = vector.loss.tau0_ms;
+    loss.tau1_ms = vector.loss.tau1_ms;
+    loss.alpha = vector.loss.alpha;
+    let end_ms = clock.steps as f64 * clock.step_ms;
+    loss.silent_outputs = match vector.loss.silent_output_time_ms {
+        None => SilentOutputs::Excluded,
+        Some(time_ms) if time_ms == end_ms => SilentOutputs::AtEnd,
+        Some(time_ms) => {
+            return Err(Error::new(format!(
+                "silent outputs count as {time_ms} ms; the backends know only the sample's end, \
+                 {end_ms} ms"
+            )));
+        }
+    };
+    loss.silent_label = match vector.loss.silent_label {
+        reference::SilentLabel::Skip => SilentLabel::Skip,
+        reference::SilentLabel::Send => SilentLabel::Send,
+    };
+    experiment.training.batch = vector.samples.len();
+    experiment.training.epochs = 1;
+    experiment.backend.kind = kind;
+    // One replica suffices for a handful of samples.
+    experiment.backend.replicas = 1;
+    experiment.backend.threads = Some(1);
+    experiment.check()?;
+    Ok(experiment)
+}
+
+fn raw_weights(layer: &[Vec<f64>]) -> Result<LayerWeights> {
+    let neurons = layer.len();
+    let inputs = layer.first().map_or(0, Vec::len);
+    let mut values = vec![0; inputs * neurons];
+    for (post, row) in layer.iter().enumerate() {
+        for (pre, &weight) in row.iter().enumerate() {
+            if weight.abs() > WEIGHT_LIMIT {
+                return Err(Error::new(format!(
+                    "a weight is {weight}; the format holds -{WEIGHT_LIMIT} to {WEIGHT_LIMIT}"
+                )));
+            }
+            values[pre * neurons + post] = to_raw_weight(weight);
+        }
+    }
+    Ok(LayerWeights {
+        inputs,
+        neurons,
+        values,
+    })
+}
+
+/// Distance from the threshold that rounding can bridge: a few units of the membrane's last place,
+/// since a membrane is the sum of several rounded values.
+pub const RESOLUTION: f64 = 4.0 / (1_u32 << WEIGHT_FRACTION_BITS) as f64;

@@ -1,0 +1,566 @@
+//! The `eventprop` command as a person meets it: files, exit status, messages.
+
+use std::io::{BufRead, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+
+use serde_json::Value;
+use sha2::{Digest, Sha256};
+
+/// A training run of a second or two: few samples, a small network, in this process.
+const SMALL: &str = "
+[dataset]
+train_size = 300
+validation_size = 60
+test_size = 60
+
+[network]
+hidden = [20]
+
+[training]
+epochs = 3
+batch = 20
+
+[backend]
+kind = \"direct\"
+";
+
+fn command(folder: &Path) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_eventprop"));
+    command.current_dir(folder).env_remove("RUST_BACKTRACE");
+    command
+}
+
+fn run(folder: &Path, arguments: &[&str]) -> Output {
+    command(folder)
+        .args(arguments)
+        .stdin(Stdio::null())
+        .output()
+        .expect("the command starts")
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8(bytes.to_vec()).expect("output is UTF-8")
+}
+
+/// Runs a command that must succeed.
+fn succeed(folder: &Path, arguments: &[&str]) -> Output {
+    let output = run(folder, arguments);
+    assert!(
+        output.status.success(),
+        "{arguments:?}: {}\n{}",
+        output.status,
+        text(&output.stderr)
+    );
+    output
+}
+
+/// Runs a command that must end with exit status 2 and one clear error, and leave no new file.
+/// Returns the error.
+fn refuse(folder: &Path, arguments: &[&str]) -> String {
+    let before = files(folder);
+    let output = run(folder, arguments);
+    let error = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(2), "{arguments:?}: {error}");
+    assert!(error.starts_with("error: "), "{arguments:?}: {error}");
+    assert!(!error.contains("panicked"), "{arguments:?}: {error}");
+    assert_eq!(files(folder), before, "{arguments:?} left something behind");
+    error
+}
+
+/// All files below a folder.
+fn files(folder: &Path) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(folder).expect("the folder can be read") {
+        let path = entry.expect("the entry can be read").path();
+        if path.is_dir() {
+            found.extend(files(&path));
+        }
+        found.push(path);
+    }
+    found.sort();
+    found
+}
+
+fn summary(folder: &Path) -> Value {
+    let text = std::fs::read(folder.join("summary.json")).expect("a summary is there");
+    serde_json::from_slice(&text).expect("the summary is JSON")
+}
+
+fn temporary() -> tempfile::TempDir {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    std::fs::write(folder.path().join("small.toml"), SMALL).expect("the folder is writable");
+    folder
+}
+
+fn vector(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("../tests/vectors")
+        .join(name)
+}
+
+#[test]
+fn a_run_leaves_all_its_files_and_can_be_repeated_from_them() {
+    let folder = temporary();
+    let folder = folder.path();
+    let output = succeed(
+        folder,
+        &["train", "small.toml", "--seed", "5", "--json", "-"],
+    );
+    let printed: Value = serde_json::from_slice(&output.stdout).expect("only JSON on the output");
+    let run = folder.join("runs/exact-seed5");
+    assert_eq!(printed, summary(&run));
+    for key in [
+        "scheme",
+        "backend",
+        "dims",
+        "seed",
+        "epochs",
+        "replicas",
+        "threads",
+        "train_accuracy",
+        "validation_accuracy",
+        "test_accuracy",
+        "test_accuracy_ties_correct",
+        "silent_label_fraction",
+        "spikes_per_sample",
+        "train_samples_per_second",
+        "wall_seconds",
+        "weights_sha256",
+        "gradients_sha256",
+        "saturations",
+        "packets",
+        "min_threshold_slack",
+    ] {
+        assert!(!printed[key].is_null(), "{key} is missing");
+    }
+    assert_eq!(printed["dims"], serde_json::json!([5, 20, 3]));
+    assert_eq!(printed["epochs"], 3);
+    let names: Vec<_> = files(&run)
+        .iter()
+        .map(|path| path.file_name().expect("a name").to_owned())
+        .collect();
+    assert_eq!(
+        names,
+        [
+            "checkpoint.bin",
+            "decision_map.svg",
+            "experiment.toml",
+            "gradients.npz",
+            "history.csv",
+            "learning_curve.svg",
+            "spike_raster.svg",
+            "summary.json",
+            "weights.npz",
+        ]
+    );
+
+    // The file that a run leaves makes the same run, also into a folder with another's results.
+    std::fs::create_dir(folder.join("again")).expect("the folder is writable");
+    std::fs::write(folder.join("again/weights.npz"), "old").expect("the folder is writable");
+    let arguments = [
+        "train",
+        "runs/exact-seed5/experiment.toml",
+        "--out",
+        "again",
+        "--quiet",
+    ];
+    let output = succeed(folder, &arguments);
+    assert_eq!(text(&output.stderr) + &text(&output.stdout), "");
+    for name in [
+        "experiment.toml",
+        "history.csv",
+        "weights.npz",
+        "gradients.npz",
+    ] {
+        let bytes = |run: &Path| std::fs::read(run.join(name)).expect("the file is there");
+        assert!(
+            bytes(&run) == bytes(&folder.join("again")),
+            "{name} differs"
+        );
+    }
+}
+
+#[test]
+fn threads_do_not_change_a_bit_and_a_seed_does() {
+    let folder = temporary();
+    let folder = folder.path();
+    let digests = |arguments: &[&str]| {
+        let all = [
+            &["train", "small.toml", "--quiet", "--json", "-"],
+            arguments,
+        ]
+        .concat();
+        let output = succeed(folder, &all);
+        let json: Value = serde_json::from_slice(&output.stdout).expect("JSON");
+        ["weights_sha256", "gradients_sha256", "spike_digest"].map(|key| json[key].to_string())
+    };
+    let one = digests(&["--threads", "1", "--out", "a"]);
+    assert_eq!(one, digests(&["--threads", "3", "--out", "b"]));
+    assert_ne!(one, digests(&["--seed", "2", "--out", "c"]));
+}
+
+#[test]
+#[cfg(unix)]
+fn a_run_that_was_stopped_goes_on_with_the_same_bits() {
+    let folder = temporary();
+    let folder = folder.path();
+    let arguments = ["train", "small.toml", "--epochs", "60", "--hidden", "60"];
+    succeed(
+        folder,
+        &[&arguments[..], &["--out", "whole", "--quiet"]].concat(),
+    );
+
+    let mut child = command(folder)
+        .args(arguments)
+        .args(["--out", "parts"])
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("the command starts");
+    let mut lines = BufReader::new(child.stderr.take().expect("piped")).lines();
+    let first = lines.next().expect("a line per epoch").expect("UTF-8");
+    assert!(first.starts_with("epoch  1/60"), "{first}");
+    let kill = Command::new("kill")
+        .args(["-INT", &child.id().to_string()])
+        .status()
+        .expect("kill is on every Unix");
+    assert!(kill.success());
+    lines.for_each(drop);
+    assert!(child.wait().expect("the child ends").success());
+    let stopped = summary(&folder.join("parts"));
+    assert_eq!(stopped["interrupted"], true);
+    assert!(stopped["epochs"].as_u64() < Some(60));
+    assert_eq!(files(&folder.join("parts")).len(), 9);
+
+    succeed(folder, &["train", "--resume", "parts", "--quiet"]);
+    for name in [
+        "experiment.toml",
+        "history.csv",
+        "weights.npz",
+        "gradients.npz",
+    ] {
+        let bytes = |run: &str| std::fs::read(folder.join(run).join(name)).expect("a file");
+        assert!(bytes("whole") == bytes("parts"), "{name} differs");
+    }
+    let (whole, parts) = (
+        summary(&folder.join("whole")),
+        summary(&folder.join("parts")),
+    );
+    for key in [
+        "weights_sha256",
+        "gradients_sha256",
+        "spike_digest",
+        "test_accuracy",
+    ] {
+        assert_eq!(whole[key], parts[key], "{key}");
+    }
+    assert_eq!(parts["interrupted"], false);
+}
+
+#[test]
+fn impossible_values_are_refused_by_name() {
+    let folder = temporary();
+    let folder = folder.path();
+    let cases: &[(&[&str], &str)] = &[
+        (&["train", "--hiden", "5"], "unexpected argument '--hiden'"),
+        (&["train", "--hiden", "5"], "'--hidden'"),
+        (&["fly"], "unrecognized subcommand 'fly'"),
+        (
+            &["train", "--scheme", "gird"],
+            "possible values: exact, grid",
+        ),
+        (
+            &["train", "--backend", "chip"],
+            "possible values: direct, mock",
+        ),
+        (&["train", "--hidden", ""], "invalid value ''"),
+        (
+            &["train", "--hidden", "20,0"],
+            "--hidden: a layer of network.hidden is 0",
+        ),
+        (&["train", "--hidden", "5000"], "it must be from 1 to 4095"),
+        (
+            &["train", "--epochs", "0"],
+            "--epochs: training.epochs is 0",
+        ),
+        (&["train", "--epochs=-1"], "invalid value '-1'"),
+        (&["train", "--batch", "0"], "--batch: training.batch is 0"),
+        (
+            &["train", "--replicas", "0"],
+            "--replicas: backend.replicas is 0",
+        ),
+        (
+            &["train", "--threads", "0"],
+            "--threads: backend.threads is 0",
+        ),
+        (
+            &["train", "--minibatches", "0"],
+            "--minibatches: training.minibatches is 0",
+        ),
+        (&["train", "nowhere.toml"], "nowhere.toml: cannot read"),
+        (
+            &["train", "--out", "small.toml"],
+            "small.toml: cannot create the folder",
+        ),
+        (
+            &["train", "--out", "small.toml/x"],
+            "small.toml/x: cannot create the folder",
+        ),
+        (
+            &["train", "--json", "none/x.json"],
+            "none/x.json: cannot write",
+        ),
+        (
+            &["train", "--resume", "none"],
+            "none/experiment.toml: cannot read",
+        ),
+        (
+            &["train", "--resume", "none", "--seed", "3"],
+            "cannot be used with",
+        ),
+        (
+            &["dataset", "yin-yang", "--out", "a.txt"],
+            "a.txt: the name must end in .csv, .npz or .npy",
+        ),
+        (
+            &["dataset", "yin-yang", "--out", "none/a.csv"],
+            "none/a.csv: cannot write",
+        ),
+        (&["dataset", "yin-yang", "--size", "0"], "invalid value '0'"),
+        (
+            &["dataset", "yan-ying"],
+            "unrecognized subcommand 'yan-ying'",
+        ),
+        (&["verify"], "required arguments"),
+        (&["verify", "small.toml"], "small.toml: "),
+        (
+            &["verify", "--min-cosine", "nan", "small.toml"],
+            "not negative",
+        ),
+    ];
+    for (arguments, part) in cases {
+        let error = refuse(folder, arguments);
+        assert!(error.contains(part), "{arguments:?}: {error}");
+    }
+}
+
+#[test]
+fn a_wrong_experiment_file_is_refused_with_its_place() {
+    let folder = temporary();
+    let folder = folder.path();
+    let cases = [
+        (
+            "[network]\nhiden = [5]\n",
+            "error: e.toml:2:1: unknown key `hiden` in [network]\n  hint: did you mean `hidden`?\n",
+        ),
+        (
+            "[network]\nhidden = []\n",
+            "error: e.toml:2:10: network.hidden has no layer; at least one is needed\n",
+        ),
+        (
+            "[network]\ntau_synapse_ms = -5.0\n",
+            "error: e.toml:2:18: network.tau_synapse_ms is -5; it must be from 0.01 to 10000\n",
+        ),
+        ("[network\n", "error: e.toml:1:"),
+        ("\u{0}\n", "error: e.toml:1:1: "),
+    ];
+    for (experiment, expected) in cases {
+        std::fs::write(folder.join("e.toml"), experiment).expect("the folder is writable");
+        let error = refuse(folder, &["train", "e.toml"]);
+        assert!(error.starts_with(expected), "{error}");
+    }
+    std::fs::write(folder.join("e.toml"), [0xFF, 0xFE, 0]).expect("the folder is writable");
+    let error = refuse(folder, &["train", "e.toml"]);
+    assert!(
+        error.starts_with("error: e.toml: not a text file"),
+        "{error}"
+    );
+}
+
+#[test]
+fn own_data_are_trained_on_and_wrong_data_refused_with_line_and_column() {
+    let folder = temporary();
+    let folder = folder.path();
+    for (split, size) in [("train", "200"), ("validation", "50"), ("test", "50")] {
+        for ending in ["csv", "npz"] {
+            let file = format!("{split}.{ending}");
+            let arguments = [
+                "dataset", "yin-yang", "--split", split, "--size", size, "--out", &file,
+            ];
+            succeed(folder, &arguments);
+        }
+    }
+    let experiment = |kind: &str| {
+        let files =
+            ["train", "validation", "test"].map(|split| format!("{split} = \"{split}.{kind}\"\n"));
+        let head = format!("[dataset]\nkind = \"{kind}\"\n{}", files.concat());
+        let rest = SMALL.split_once("[network]").expect("a network").1;
+        std::fs::write(folder.join("own.toml"), format!("{head}\n[network]{rest}"))
+            .expect("the folder is writable");
+    };
+    let mut digests = Vec::new();
+    for kind in ["csv", "npz"] {
+        experiment(kind);
+        succeed(folder, &["train", "own.toml", "--out", kind, "--quiet"]);
+        digests.push(summary(&folder.join(kind))["weights_sha256"].clone());
+        assert!(!folder.join(kind).join("decision_map.svg").exists());
+    }
+    assert_eq!(digests[0], digests[1]);
+
+    experiment("csv");
+    let good = std::fs::read_to_string(folder.join("validation.csv")).expect("the file is there");
+    let lines: Vec<&str> = good.lines().collect();
+    let with_line = |number: usize, line: &str| {
+        let mut lines = lines.clone();
+        lines[number - 1] = line;
+        std::fs::write(folder.join("validation.csv"), lines.join("\n")).expect("writable");
+        refuse(folder, &["train", "own.toml", "--out", "x"])
+    };
+    let file = folder.join("validation.csv");
+    let file = file.display();
+    assert_eq!(
+        with_line(7, "0.1,NaN,0.9,0.8,1"),
+        format!(
+            "error: {file}: line 7, column 2 (`y`): `NaN` is out of range; features are from 0 to 1\n"
+        )
+    );
+    assert_eq!(
+        with_line(9, "0.1,0.2,0.9,oops,1"),
+        format!("error: {file}: line 9, column 4 (`y_flipped`): `oops` is not a number\n")
+    );
+    assert_eq!(
+        with_line(3, "0.1,0.2,0.9,0.8,3"),
+        format!(
+            "error: {file}: the label 3 of sample 2 is out of range; the training file has the \
+             labels 0 to 2\n"
+        )
+    );
+    std::fs::write(folder.join("validation.csv"), &good[..good.len() / 2]).expect("writable");
+    let error = refuse(folder, &["train", "own.toml", "--out", "x"]);
+    assert!(
+        error.starts_with(&format!("error: {file}: line ")),
+        "{error}"
+    );
+}
+
+#[test]
+fn a_damaged_checkpoint_is_refused() {
+    let folder = temporary();
+    let folder = folder.path();
+    succeed(folder, &["train", "small.toml", "--out", "run", "--quiet"]);
+    let path = folder.join("run/checkpoint.bin");
+    let whole = std::fs::read(&path).expect("the file is there");
+    let mut altered = whole.clone();
+    altered[500] ^= 1;
+    for (bytes, part) in [
+        (&whole[..whole.len() / 2], "the checkpoint is cut off"),
+        (&whole[..0], "the checkpoint is cut off"),
+        (&altered[..], "the checkpoint is altered"),
+    ] {
+        std::fs::write(&path, bytes).expect("the folder is writable");
+        let error = refuse(folder, &["train", "--resume", "run"]);
+        assert!(error.starts_with("error: run/checkpoint.bin: "), "{error}");
+        assert!(error.contains(part), "{error}");
+    }
+
+    std::fs::write(&path, &whole).expect("the folder is writable");
+    // More epochs are fine; other settings are not.
+    succeed(
+        folder,
+        &["train", "--resume", "run", "--epochs", "4", "--quiet"],
+    );
+    assert_eq!(summary(&folder.join("run"))["epochs"], 4);
+    let experiment = folder.join("run/experiment.toml");
+    let changed = std::fs::read_to_string(&experiment)
+        .expect("the file is there")
+        .replace("learning_rate = 0.005", "learning_rate = 0.004");
+    std::fs::write(&experiment, changed).expect("the folder is writable");
+    let error = refuse(folder, &["train", "--resume", "run"]);
+    assert!(error.contains("made with other settings"), "{error}");
+}
+
+#[test]
+fn the_canonical_set_is_printed_and_a_closed_pipe_is_no_error() {
+    let folder = temporary();
+    let output = succeed(folder.path(), &["dataset", "yin-yang", "--split", "test"]);
+    let digest = Sha256::digest(&output.stdout);
+    let digest: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();
+    assert_eq!(
+        digest,
+        "d240f103ea557133323b2ebf4af3f130bfb7995746a996a13ba3cdf824a882ea"
+    );
+
+    let mut child = command(folder.path())
+        .args(["dataset", "yin-yang", "--size", "20000"])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("the command starts");
+    drop(child.stdout.take());
+    let output = child.wait_with_output().expect("the child ends");
+    assert!(output.status.success(), "{}", text(&output.stderr));
+}
+
+#[test]
+fn verification_tells_right_from_wrong_and_from_unreadable() {
+    let folder = temporary();
+    let folder = folder.path();
+    let good = vector("grid_single.json");
+    let path = good.to_str().expect("UTF-8");
+    let output = succeed(folder, &["verify", path, "--json", "-"]);
+    let json: Value = serde_json::from_slice(&output.stdout).expect("only JSON on the output");
+    assert_eq!(json["passed"], true);
+    assert_eq!(json["vectors"][0]["comparison"]["layers"][0]["missing"], 0);
+
+    // A weight that is off shows as spikes or gradients that are.
+    let content = std::fs::read_to_string(&good).expect("the vector is there");
+    std::fs::write(
+        folder.join("off.json"),
+        content.replace("[[[2.0456,", "[[[2.5,"),
+    )
+    .expect("writable");
+    let output = run(folder, &["verify", "off.json", path]);
+    assert_eq!(output.status.code(), Some(1), "{}", text(&output.stderr));
+    let table = text(&output.stdout);
+    assert!(table.contains("OUTSIDE"), "{table}");
+    assert!(
+        table.contains("1 of 2 vectors within the tolerance"),
+        "{table}"
+    );
+    // A wide tolerance lets gradients pass.
+    succeed(
+        folder,
+        &[
+            "verify",
+            path,
+            "--max-relative-error",
+            "1",
+            "--min-cosine",
+            "0",
+        ],
+    );
+
+    for (from, to, part) in [
+        (
+            "eventprop-vector/1",
+            "eventprop-vector/2",
+            "eventprop-vector/2",
+        ),
+        (
+            "\"threshold\": 1.0",
+            "\"threshold\": 2.0",
+            "the threshold is 2",
+        ),
+        ("\"dims\": [5, 8, 3]", "\"dims\": [5, 9, 3]", "9"),
+        ("{\"schema\"", "{{\"schema\"", "line 1"),
+    ] {
+        std::fs::write(folder.join("wrong.json"), content.replace(from, to)).expect("writable");
+        let error = run(folder, &["verify", "wrong.json"]);
+        let message = text(&error.stderr);
+        assert_eq!(error.status.code(), Some(2), "{message}");
+        assert!(message.starts_with("error: wrong.json: "), "{message}");
+        assert!(message.contains(part), "{message}");
+    }
+}

@@ -1,0 +1,604 @@
+//! The chip and its scheduler.
+
+use std::collections::VecDeque;
+
+use super::counters::{Counters, PeCounters};
+use super::engine::Job;
+use super::fault::{FaultPlan, Faults, PacketFault};
+use super::memory::Memories;
+use super::pe::Pe;
+use super::queue::{Event, Queue};
+use super::router::Table;
+use super::{Program, Progress, number, pe, timing};
+use crate::dma::Address;
+use crate::packet::Packet;
+use crate::rng::{Kiss64, SeedableRng};
+use crate::router::{self, Entry, ErrorType, Router, TableError};
+use crate::topology::{self, PES, PeId};
+
+/// Settings of the model.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Config {
+    /// Seed of everything random: the order in which PEs are polled and packets arrive, and faults.
+    pub seed: u64,
+    /// Words of each receive ring. See also [`Chip::set_ring_words`].
+    pub ring_words: usize,
+    /// A packet takes up to this many cycles longer than its way, at random.
+    pub jitter_cycles: u32,
+    /// Cycles that the transmitter takes for a packet. Above 10, a program that sends several packets
+    /// at once finds it busy.
+    pub transmit_cycles: u32,
+    /// Cycles after which [`Chip::run`] gives up.
+    pub time_limit: u64,
+    /// What goes wrong.
+    pub faults: FaultPlan,
+}
+
+impl Default for Config {
+    /// Seed 0, rings of 512 words (as production programs have them), up to 100 cycles of jitter, 5
+    /// cycles to transmit, a minute of the chip's time per run, no faults.
+    fn default() -> Self {
+        Self {
+            seed: 0,
+            ring_words: 512,
+            jitter_cycles: 100,
+            transmit_cycles: 5,
+            time_limit: 60 * u64::from(timing::FREQUENCY),
+            faults: FaultPlan::default(),
+        }
+    }
+}
+
+/// A run that ended well.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct RunReport {
+    /// Cycles from start to end, at [`FREQUENCY`](super::FREQUENCY) per second.
+    pub cycles: u64,
+    /// Polls of all programs.
+    pub polls: u64,
+}
+
+/// Why a run ended without all programs being done.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum RunError<F> {
+    /// A program failed.
+    Fault {
+        /// Its PE.
+        pe: PeId,
+        /// What it said.
+        fault: F,
+    },
+    /// No program makes progress and nothing is under way that could wake one.
+    Stalled {
+        /// PEs whose programs are not done.
+        waiting: Vec<PeId>,
+    },
+    /// The time limit has passed.
+    TimeLimit {
+        /// The limit in cycles.
+        cycles: u64,
+        /// PEs whose programs are not done.
+        waiting: Vec<PeId>,
+    },
+    /// A program was to run on a PE that does not exist.
+    NoSuchPe {
+        /// The PE.
+        pe: PeId,
+    },
+    /// Two programs were to run on one PE.
+    PeTakenTwice {
+        /// The PE.
+        pe: PeId,
+    },
+}
+
+impl<F: std::fmt::Display> std::fmt::Display for RunError<F> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        fn list(f: &mut std::fmt::Formatter<'_>, waiting: &[PeId]) -> std::fmt::Result {
+            for (place, pe) in waiting.iter().enumerate() {
+                let comma = if place == 0 { ":" } else { "," };
+                write!(f, "{comma} {pe}")?;
+            }
+            Ok(())
+        }
+        match self {
+            Self::Fault { pe, fault } => write!(f, "{pe}: {fault}"),
+            Self::Stalled { waiting } => {
+                write!(f, "stalled, {} PEs wait for something", waiting.len())?;
+                list(f, waiting)
+            }
+            Self::TimeLimit { cycles, waiting } => {
+                let pes = waiting.len();
+                write!(f, "{pes} PEs are not done after {cycles} cycles")?;
+                list(f, waiting)
+            }
+            Self::NoSuchPe { pe } => write!(f, "the chip has no {pe}"),
+            Self::PeTakenTwice { pe } => write!(f, "two programs for {pe}"),
+        }
+    }
+}
+
+impl<F: std::fmt::Debug + std::fmt::Display> std::error::Error for RunError<F> {}
+
+/// Bytes that the host wanted are not there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct AccessError {
+    /// First address.
+    pub address: Address,
+    /// Length in bytes.
+    pub length: usize,
+}
+
+impl std::fmt::Display for AccessError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "no {} bytes of memory at {}", self.length, self.address)
+    }
+}
+
+impl std::error::Error for AccessError {}
+
+/// The chip.
+///
+/// Equal settings, memories, programs and calls give equal results, to the bit and to the cycle.
+pub struct Chip {
+    pub(super) machine: Machine,
+    pub(super) memories: Memories,
+}
+
+/// Everything but the memories.
+pub(super) struct Machine {
+    pub(super) now: u64,
+    pub(super) rng: Kiss64,
+    pub(super) table: Table,
+    pub(super) pes: Vec<PeState>,
+    pub(super) faults: Faults,
+    pub(super) transmit_cycles: u64,
+    queue: Queue,
+    jitter_cycles: u32,
+    time_limit: u64,
+    counters: Counters,
+    /// Cycles and hops from each PE to the router.
+    to_router: Vec<(u64, u32)>,
+}
+
+pub(super) struct PeState {
+    pub(super) ring: VecDeque<Packet>,
+    ring_capacity: usize,
+    pub(super) ring_used: usize,
+    /// Packets were dropped and the program was not told yet.
+    pub(super) overrun: bool,
+    pub(super) job: Option<Job>,
+    pub(super) transmitter_free: u64,
+    /// The transmitter refused a packet and was not free at a poll since.
+    pub(super) send_refused: bool,
+    pub(super) kiss: Kiss64,
+    pub(super) counters: PeCounters,
+    activity: Activity,
+    /// The program has finished in this run.
+    done: bool,
+    /// Until then the program is at work.
+    busy_until: u64,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Activity {
+    /// No program, a finished one, or one that hangs.
+    Off,
+    Asleep,
+    /// To be polled at that time.
+    Awake(u64),
+}
+
+impl Chip {
+    /// A chip with empty memories, rings and router.
+    pub fn new(config: Config) -> Self {
+        let pes = (0..PES)
+            .map(|number| PeState {
+                ring: VecDeque::new(),
+                ring_capacity: config.ring_words,
+                ring_used: 0,
+                overrun: false,
+                job: None,
+                transmitter_free: 0,
+                send_refused: false,
+                kiss: Kiss64::for_pe(0, pe(number).noc_id()),
+                counters: PeCounters::default(),
+                activity: Activity::Off,
+                done: false,
+                busy_until: 0,
+            })
+            .collect();
+        let to_router = (0..PES)
+            .map(|number| {
+                let pe = pe(number);
+                let hops = topology::hops_to_router((pe.x, pe.y));
+                (u64::from(hops) * timing::HOP + timing::ROUTER, hops)
+            })
+            .collect();
+        Self {
+            machine: Machine {
+                now: 0,
+                rng: Kiss64::seed_from_u64(config.seed),
+                table: Table::new(&[]),
+                pes,
+                faults: Faults::new(&config.faults, number),
+                transmit_cycles: config.transmit_cycles.into(),
+                queue: Queue::new(),
+                jitter_cycles: config.jitter_cycles,
+                time_limit: config.time_limit,
+                counters: Counters::default(),
+                to_router,
+            },
+            memories: Memories::new(),
+        }
+    }
+
+    /// Runs each program on its PE until all are done.
+    ///
+    /// Packets that are under way at the end, and those in rings, stay for the next run.
+    ///
+    /// # Errors
+    /// See [`RunError`]. The programs can then be asked what they were waiting for.
+    ///
+    /// # Panics
+    /// If a program does. The SRAM of its PE is lost: later uses of it panic too.
+    pub fn run<P: Program>(
+        &mut self,
+        programs: &mut [(PeId, P)],
+    ) -> Result<RunReport, RunError<P::Fault>> {
+        let machine = &mut self.machine;
+        // What an earlier run left behind.
+        for state in &mut machine.pes {
+            state.activity = Activity::Off;
+            state.done = false;
+        }
+        let mut program_of = [None; PES];
+        for (place, &(pe, _)) in programs.iter().enumerate() {
+            let number = number(pe).ok_or(RunError::NoSuchPe { pe })?;
+            if program_of[number].replace(place).is_some() {
+                return Err(RunError::PeTakenTwice { pe });
+            }
+        }
+        let start = machine.end();
+        for number in 0..PES {
+            if program_of[number].is_some() {
+                let delay = machine.random_below(machine.jitter_cycles);
+                machine.wake(number, start + 1 + delay);
+            }
+        }
+        let mut running = programs.len();
+        let mut polls = 0;
+        let mut events = Vec::new();
+        let mut due = Vec::new();
+        let waiting = |machine: &Machine| {
+            (0..PES)
+                .filter(|&number| program_of[number].is_some() && !machine.pes[number].done)
+                .map(pe)
+                .collect()
+        };
+        while running > 0 {
+            let machine = &mut self.machine;
+            let Some(now) = machine.queue.next_time() else {
+                return Err(RunError::Stalled {
+                    waiting: waiting(machine),
+                });
+            };
+            // Packets of an earlier run may arrive before the start of this one.
+            if now.saturating_sub(start) > machine.time_limit {
+                return Err(RunError::TimeLimit {
+                    cycles: machine.time_limit,
+                    waiting: waiting(machine),
+                });
+            }
+            machine.now = now;
+            machine.queue.take(now, &mut events);
+            due.clear();
+            for &event in &events {
+                match event {
+                    Event::Key { pe, key } => {
+                        let packet = Packet { key, payload: None };
+                        machine.deliver(pe.into(), packet);
+                    }
+                    Event::Payload { pe, key, payload } => {
+                        let payload = Some(payload);
+                        machine.deliver(pe.into(), Packet { key, payload });
+                    }
+                    Event::Wake { pe } => due.push(usize::from(pe)),
+                }
+            }
+            machine.shuffle(&mut due);
+            for &number in &due {
+                let machine = &mut self.machine;
+                // The PE may have been woken twice, or the event may be from an earlier run.
+                if machine.pes[number].activity != Activity::Awake(now) {
+                    continue;
+                }
+                let Some(place) = program_of[number] else {
+                    continue;
+                };
+                if machine.faults.hangs(number) {
+                    machine.pes[number].activity = Activity::Off;
+                    continue;
+                }
+                polls += 1;
+                let (id, program) = &mut programs[place];
+                match self.poll(number, program) {
+                    Ok(Progress::Done) => running -= 1,
+                    Ok(Progress::Worked | Progress::Idle) => {}
+                    Err(fault) => return Err(RunError::Fault { pe: *id, fault }),
+                }
+            }
+        }
+        Ok(RunReport {
+            cycles: self.machine.end() - start,
+            polls,
+        })
+    }
+
+    /// Polls a program once and decides when it is polled next.
+    fn poll<P: Program>(&mut self, number: usize, program: &mut P) -> Result<Progress, P::Fault> {
+        let mut memory = self.memories.take(number);
+        let mut pe = Pe::new(number, &mut self.machine, &mut self.memories);
+        let result = program.poll(bytemuck::cast_slice_mut(&mut memory), &mut pe);
+        let end = pe.end();
+        self.memories.put(number, memory);
+
+        let machine = &mut self.machine;
+        let state = &mut machine.pes[number];
+        state.busy_until = end;
+        state.counters.polls += 1;
+        match result {
+            Ok(Progress::Worked) => machine.wake(number, end),
+            Ok(Progress::Idle) => {
+                state.counters.idle_polls += 1;
+                state.activity = Activity::Asleep;
+                let transmitter = state.send_refused.then_some(state.transmitter_free);
+                let engine = state.job.as_ref().map(Job::end);
+                if let Some(at) = transmitter.into_iter().chain(engine).min() {
+                    machine.wake(number, at.max(end));
+                }
+            }
+            Ok(Progress::Done) => {
+                state.activity = Activity::Off;
+                state.done = true;
+            }
+            Err(_) => state.activity = Activity::Off,
+        }
+        result
+    }
+
+    /// Copies from the chip to the host, as a debugger or the host link does: any address and length
+    /// inside one memory, without the rules of DMA, at no cost in time.
+    ///
+    /// # Errors
+    /// If the bytes do not all lie in the SRAM of one PE or in DRAM.
+    pub fn read(&self, address: Address, into: &mut [u8]) -> Result<(), AccessError> {
+        let length = into.len();
+        self.memories
+            .read(address, into)
+            .map_err(|_| AccessError { address, length })
+    }
+
+    /// Copies from the host to the chip; see [`Chip::read`].
+    ///
+    /// # Errors
+    /// If the bytes do not all lie in the SRAM of one PE or in DRAM. Nothing is written then.
+    pub fn write(&mut self, address: Address, from: &[u8]) -> Result<(), AccessError> {
+        let length = from.len();
+        self.memories
+            .write(address, from)
+            .map_err(|_| AccessError { address, length })
+    }
+
+    /// The SRAM of a PE, 16-byte aligned.
+    ///
+    /// # Panics
+    /// If the chip has no such PE.
+    pub fn sram(&mut self, pe: PeId) -> &mut [u64] {
+        bytemuck::cast_slice_mut(self.memories.sram(existing(pe)))
+    }
+
+    /// Sets the length of one PE's receive ring. Packets that wait in it stay.
+    ///
+    /// # Panics
+    /// If the chip has no such PE.
+    pub fn set_ring_words(&mut self, pe: PeId, words: usize) {
+        self.machine.pes[existing(pe)].ring_capacity = words;
+    }
+
+    /// Replaces the plan of faults; what rules have counted so far is forgotten.
+    pub fn set_faults(&mut self, plan: &FaultPlan) {
+        self.machine.faults = Faults::new(plan, number);
+    }
+
+    /// What was counted on the chip so far.
+    pub fn counters(&self) -> Counters {
+        let mut counters = self.machine.counters;
+        for state in &self.machine.pes {
+            counters.add(&state.counters);
+        }
+        counters
+    }
+
+    /// What was counted on one PE so far.
+    ///
+    /// # Panics
+    /// If the chip has no such PE.
+    pub fn pe_counters(&self, pe: PeId) -> PeCounters {
+        self.machine.pes[existing(pe)].counters
+    }
+
+    /// Packets on the network, and packets that wait in rings.
+    pub fn packets_waiting(&self) -> (usize, usize) {
+        let rings = self.machine.pes.iter().map(|state| state.ring.len()).sum();
+        (self.machine.queue.packets(), rings)
+    }
+
+    /// Cycles since the chip was made.
+    pub fn now(&self) -> u64 {
+        self.machine.now
+    }
+}
+
+impl std::fmt::Debug for Chip {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Chip")
+            .field("now", &self.now())
+            .field("counters", &self.counters())
+            .finish_non_exhaustive()
+    }
+}
+
+impl ErrorType for Chip {
+    type Error = TableError;
+}
+
+impl Router for Chip {
+    fn load(&mut self, table: &[Entry]) -> Result<(), TableError> {
+        self.machine.load_router(table)
+    }
+}
+
+fn existing(pe: PeId) -> usize {
+    number(pe).unwrap_or_else(|| panic!("the chip has no {pe}"))
+}
+
+impl Machine {
+    /// When the work that was done so far ends.
+    fn end(&self) -> u64 {
+        let busy = self.pes.iter().map(|state| state.busy_until);
+        busy.fold(self.now, u64::max)
+    }
+
+    pub(super) fn load_router(&mut self, table: &[Entry]) -> Result<(), TableError> {
+        router::check(table, router::CAPACITY)?;
+        self.table = Table::new(table);
+        Ok(())
+    }
+
+    /// Sends a packet to the router at `time`.
+    #[inline]
+    pub(super) fn send_to_router(&mut self, from: usize, packet: Packet, time: u64) {
+        let (way, hops) = self.to_router[from];
+        self.counters.hops += u64::from(hops);
+        let Some(route) = self.table.look_up(packet.key) else {
+            self.counters.router_misses += 1;
+            return;
+        };
+        self.counters.router_hits += 1;
+        self.counters.left_chip += u64::from(route.links);
+        self.counters.hops += u64::from(route.hops);
+        let mut index = 0;
+        while let Some((pe, latency)) = self.table.target(route, index) {
+            self.launch(pe, packet, time + way + latency);
+            index += 1;
+        }
+    }
+
+    /// Sends a packet directly to a PE at `time`.
+    pub(super) fn send_direct(&mut self, hops: u32, to: usize, packet: Packet, time: u64) {
+        self.launch(to, packet, time + 1 + u64::from(hops) * timing::HOP);
+    }
+
+    /// Counts the hops of a packet.
+    pub(super) fn count_hops(&mut self, hops: u32) {
+        self.counters.hops += u64::from(hops);
+    }
+
+    /// Lets a packet arrive at a PE at `time`, or a while later.
+    #[inline]
+    fn launch(&mut self, to: usize, packet: Packet, time: u64) {
+        let time = time + self.random_below(self.jitter_cycles);
+        if self.faults.spare_packets() {
+            self.queue.push(time, arrival(to, packet));
+        } else {
+            self.launch_with_faults(to, packet, time);
+        }
+    }
+
+    #[cold]
+    fn launch_with_faults(&mut self, to: usize, mut packet: Packet, time: u64) {
+        match (
+            self.faults.packet(to, packet.key, &mut self.rng),
+            &mut packet.payload,
+        ) {
+            (Some(PacketFault::Lose), _) => {
+                self.counters.lost += 1;
+                return;
+            }
+            (Some(PacketFault::Duplicate { later }), _) => {
+                self.counters.duplicated += 1;
+                let again = time + u64::from(later);
+                self.queue.push(again, arrival(to, packet));
+            }
+            (Some(PacketFault::Corrupt { bits }), Some(payload)) => {
+                self.counters.corrupted += 1;
+                *payload ^= bits.unwrap_or_else(|| 1 << (self.rng.next() >> 27));
+            }
+            (Some(PacketFault::Corrupt { .. }) | None, _) => {}
+        }
+        self.queue.push(time, arrival(to, packet));
+    }
+
+    /// Puts a packet into a ring.
+    #[inline]
+    fn deliver(&mut self, to: usize, packet: Packet) {
+        let now = self.now;
+        let state = &mut self.pes[to];
+        let used = state.ring_used + ring_words(packet);
+        if used <= state.ring_capacity {
+            state.ring.push_back(packet);
+            state.ring_used = used;
+            state.counters.delivered += 1;
+            state.counters.ring_peak_words = state.counters.ring_peak_words.max(used as u64);
+        } else {
+            state.overrun = true;
+            state.counters.dropped += 1;
+        }
+        let wakes = match state.activity {
+            Activity::Off => false,
+            Activity::Asleep => true,
+            // It waits for the transmitter or for its DMA engine, which may take longer.
+            Activity::Awake(at) => at > now + timing::WAKE && at > state.busy_until,
+        };
+        if wakes {
+            let at = (now + timing::WAKE).max(state.busy_until);
+            self.wake(to, at);
+        }
+    }
+
+    /// Lets a PE's program be polled at `time`.
+    fn wake(&mut self, number: usize, time: u64) {
+        self.pes[number].activity = Activity::Awake(time);
+        self.queue.push(time, Event::Wake { pe: number as u8 });
+    }
+
+    /// A random number from 0 to `limit`.
+    #[inline]
+    fn random_below(&mut self, limit: u32) -> u64 {
+        u64::from(self.rng.next()) * (u64::from(limit) + 1) >> 32
+    }
+
+    fn shuffle(&mut self, pes: &mut [usize]) {
+        for last in (1..pes.len()).rev() {
+            let other = self.random_below(last as u32) as usize;
+            pes.swap(last, other);
+        }
+    }
+}
+
+/// Words that a packet takes in a ring.
+#[inline]
+pub(super) fn ring_words(packet: Packet) -> usize {
+    1 + usize::from(packet.payload.is_some())
+}
+
+#[inline]
+fn arrival(to: usize, packet: Packet) -> Event {
+    let (pe, key) = (to as u8, packet.key);
+    match packet.payload {
+        Some(payload) => Event::Payload { pe, key, payload },
+        None => Event::Key { pe, key },
+    }
+}

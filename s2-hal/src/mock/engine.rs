@@ -1,0 +1,147 @@
+//! The DMA engine of a PE.
+
+use super::memory::{Memories, NoMemory};
+use super::timing;
+use crate::dma::{Address, Direction, Error, ErrorKind, Place, Refusal};
+use crate::topology::{self, PeId};
+
+/// Error of a DMA job on the model.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DmaError {
+    /// The job breaks a rule of the chip.
+    Refused(Refusal),
+    /// The job is about the PE's own SRAM, which its program holds.
+    OwnMemory,
+    /// Another job is in flight.
+    Busy,
+    /// The transfer failed half-way: a fault of the plan.
+    Bus {
+        /// Where the rest of the bytes should have been read or written.
+        remote: Address,
+    },
+}
+
+impl std::fmt::Display for DmaError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Refused(refusal) => refusal.fmt(f),
+            Self::OwnMemory => f.write_str("a PE reads and writes its own SRAM without DMA"),
+            Self::Busy => f.write_str("the DMA engine is busy with another job"),
+            Self::Bus { remote } => write!(f, "the DMA transfer failed at {remote}"),
+        }
+    }
+}
+
+impl std::error::Error for DmaError {}
+
+impl Error for DmaError {
+    fn kind(&self) -> ErrorKind {
+        match self {
+            Self::Refused(refusal) => refusal.kind(),
+            Self::OwnMemory => ErrorKind::Region,
+            Self::Busy => ErrorKind::Busy,
+            Self::Bus { .. } => ErrorKind::Bus,
+        }
+    }
+}
+
+/// A job in flight.
+pub(super) struct Job {
+    direction: Direction,
+    local: *mut u8,
+    remote: Address,
+    length: usize,
+    moved: usize,
+    /// When the first bytes arrive.
+    first_at: u64,
+    fails: bool,
+}
+
+// SAFETY: the contract of `Channel::start` allows the local memory to be accessed from any thread,
+// and nothing else in a job is tied to one.
+unsafe impl Send for Job {}
+
+impl Job {
+    /// Prepares a job that the PE starts at `time`.
+    ///
+    /// # Safety
+    /// As for [`Channel::start`](crate::dma::Channel::start); in flight means until the job is
+    /// dropped.
+    pub(super) unsafe fn new(
+        pe: PeId,
+        time: u64,
+        direction: Direction,
+        local: *mut u8,
+        remote: Address,
+        length: usize,
+        fails: bool,
+    ) -> Self {
+        let here = (pe.x, pe.y);
+        let way = match remote.place() {
+            Some(Place::Sram { pe, .. }) => {
+                u64::from(topology::hops(here, (pe.x, pe.y))) * timing::HOP
+            }
+            Some(Place::Dram { offset }) => {
+                let node = topology::DRAM[(offset / crate::dma::DRAM_HALF) as usize][0];
+                u64::from(topology::hops(here, node)) * timing::HOP + timing::DRAM
+            }
+            None => 0,
+        };
+        Self {
+            direction,
+            local,
+            remote,
+            length,
+            moved: 0,
+            first_at: time + timing::DMA_START + 2 * way,
+            fails,
+        }
+    }
+
+    /// When the last byte has arrived.
+    pub(super) fn end(&self) -> u64 {
+        self.first_at + (self.length as u64).div_ceil(timing::DMA_BYTES)
+    }
+
+    /// Moves the bytes that are due at `time`. Returns how many, and whether the job has ended.
+    pub(super) fn advance(
+        &mut self,
+        time: u64,
+        memories: &mut Memories,
+    ) -> (usize, Result<bool, DmaError>) {
+        let due = (time.saturating_sub(self.first_at)).saturating_mul(timing::DMA_BYTES);
+        let due = usize::try_from(due).unwrap_or(usize::MAX).min(self.length);
+        // A job that fails does so half-way.
+        let half = self.length / 2;
+        let target = if self.fails { due.min(half) } else { due };
+        let count = target - self.moved;
+        let remote = self
+            .remote
+            .checked_add(self.moved as u32)
+            .unwrap_or(self.remote);
+        // SAFETY: `moved + count` is at most `length`, so the pointer stays inside the local memory,
+        // or at its end.
+        let local = unsafe { self.local.add(self.moved) };
+        let result = match self.direction {
+            // SAFETY: by the contract of `start`, kept by the creator of this job, the `length` bytes
+            // at `local` may be written while the job is in flight, and nothing else accesses them.
+            // They are initialised: `start` got them as a buffer of plain data.
+            Direction::Read => memories.read(remote, unsafe {
+                std::slice::from_raw_parts_mut(local, count)
+            }),
+            // SAFETY: by the same contract they may be read, and nothing writes them.
+            Direction::Write => {
+                memories.write(remote, unsafe { std::slice::from_raw_parts(local, count) })
+            }
+        };
+        if let Err(NoMemory) = result {
+            return (0, Err(DmaError::Bus { remote }));
+        }
+        self.moved = target;
+        if self.fails && due >= half {
+            let remote = remote.checked_add(count as u32).unwrap_or(remote);
+            return (count, Err(DmaError::Bus { remote }));
+        }
+        (count, Ok(due == self.length))
+    }
+}

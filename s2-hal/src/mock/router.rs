@@ -1,0 +1,190 @@
+//! The router's table, arranged for fast look-up.
+
+use std::collections::HashMap;
+
+use super::{number, timing};
+use crate::router::Entry;
+use crate::topology::{self, PES};
+
+/// Slots of the cache of recent keys.
+const CACHE: usize = 1 << 14;
+
+pub(super) struct Table {
+    routes: Vec<Route>,
+    /// Targets of all routes, one after the other.
+    targets: Vec<u8>,
+    /// One group per distinct mask, in the order of the groups' first entries.
+    groups: Vec<Group>,
+    /// Key and place of its route (or [`MISS`]), by a hash of the key.
+    cache: Vec<(u32, u32)>,
+    /// Cycles from the router to each PE.
+    latency: [u16; PES],
+}
+
+struct Group {
+    mask: u32,
+    first: u32,
+    /// The first entry of each key.
+    entries: HashMap<u32, u32>,
+}
+
+/// No entry matches.
+const MISS: u32 = u32::MAX;
+
+/// Nothing is known.
+const EMPTY: u32 = u32::MAX - 1;
+
+/// Where the packets of an entry go.
+#[derive(Clone, Copy)]
+pub(super) struct Route {
+    start: u32,
+    end: u32,
+    /// Number of links.
+    pub(super) links: u32,
+    /// Hops from the router to all QuadPEs of the route.
+    pub(super) hops: u32,
+}
+
+impl Table {
+    /// Arranges a table that was checked.
+    pub(super) fn new(entries: &[Entry]) -> Self {
+        let mut table = Self {
+            routes: Vec::with_capacity(entries.len()),
+            targets: Vec::new(),
+            groups: Vec::new(),
+            cache: vec![(0, EMPTY); CACHE],
+            latency: std::array::from_fn(|pe| {
+                let pe = super::pe(pe);
+                let hops = topology::hops_to_router((pe.x, pe.y));
+                u16::try_from(u64::from(hops) * timing::HOP).unwrap_or(u16::MAX)
+            }),
+        };
+        let mut group_of = HashMap::new();
+        for (place, entry) in (0_u32..).zip(entries) {
+            let start = table.targets.len() as u32;
+            let mut hops = 0;
+            let mut last = None;
+            for pe in entry.route.pes() {
+                // Core ids keep the PEs of a QuadPE together, and one packet serves them all.
+                if last.replace((pe.x, pe.y)) != Some((pe.x, pe.y)) {
+                    hops += topology::hops_to_router((pe.x, pe.y));
+                }
+                table.targets.extend(number(pe).map(|number| number as u8));
+            }
+            table.routes.push(Route {
+                start,
+                end: table.targets.len() as u32,
+                links: entry.route.links().count() as u32,
+                hops,
+            });
+            let group = *group_of.entry(entry.mask).or_insert_with(|| {
+                table.groups.push(Group {
+                    mask: entry.mask,
+                    first: place,
+                    entries: HashMap::new(),
+                });
+                table.groups.len() - 1
+            });
+            table.groups[group]
+                .entries
+                .entry(entry.key)
+                .or_insert(place);
+        }
+        table
+    }
+
+    /// The route of the first entry that matches.
+    #[inline]
+    pub(super) fn look_up(&mut self, key: u32) -> Option<Route> {
+        let slot = (key.wrapping_mul(0x9e37_79b1) >> 18) as usize;
+        let (cached, mut place) = self.cache[slot];
+        if cached != key || place == EMPTY {
+            place = self.search(key);
+            self.cache[slot] = (key, place);
+        }
+        if place == MISS {
+            None
+        } else {
+            Some(self.routes[place as usize])
+        }
+    }
+
+    #[cold]
+    fn search(&self, key: u32) -> u32 {
+        let mut best = MISS;
+        for group in &self.groups {
+            if group.first > best {
+                break;
+            }
+            if let Some(&place) = group.entries.get(&(key & group.mask)) {
+                best = best.min(place);
+            }
+        }
+        best
+    }
+
+    /// PEs of a route, by number, with the cycles that a packet takes from the router.
+    #[inline]
+    pub(super) fn target(&self, route: Route, index: usize) -> Option<(usize, u64)> {
+        let pe = *self.targets[route.start as usize..route.end as usize].get(index)?;
+        Some((usize::from(pe), u64::from(self.latency[usize::from(pe)])))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::router::{self, Link};
+    use proptest::prelude::*;
+
+    fn entry() -> impl Strategy<Value = Entry> {
+        // Few masks and few bits, so that entries overlap.
+        let masks = prop::sample::select(vec![0, 1, 3, 0xf, 0x8000_000f, 0x8000_0000, u32::MAX]);
+        (masks, 0_u32..16, any::<bool>(), 1_u8..=152, any::<bool>()).prop_map(
+            |(mask, low, high, core, link)| {
+                let route = router::Route::NONE.with_core(core);
+                Entry {
+                    key: (low | u32::from(high) << 31) & mask,
+                    mask,
+                    route: if link {
+                        route.with_link(Link::North)
+                    } else {
+                        route
+                    },
+                }
+            },
+        )
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig {
+            failure_persistence: None,
+            cases: if cfg!(miri) { 2 } else { 256 },
+            ..ProptestConfig::default()
+        })]
+
+        #[test]
+        fn the_first_matching_entry_counts(
+            entries in prop::collection::vec(entry(), 0..40),
+            keys in prop::collection::vec((0_u32..20, any::<bool>()), 1..40),
+        ) {
+            let mut table = Table::new(&entries);
+            for (low, high) in keys {
+                let key = low | u32::from(high) << 31;
+                let expected = entries.iter().find(|entry| entry.matches(key));
+                // Twice: searched, then cached.
+                for _ in 0..2 {
+                    let found = table.look_up(key);
+                    prop_assert_eq!(found.is_some(), expected.is_some());
+                    let (Some(found), Some(expected)) = (found, expected) else { continue };
+                    let targets: Vec<_> = (0..)
+                        .map_while(|i| table.target(found, i))
+                        .map(|(pe, _)| super::super::pe(pe))
+                        .collect();
+                    prop_assert_eq!(targets, expected.route.pes().collect::<Vec<_>>());
+                    prop_assert_eq!(found.links as usize, expected.route.links().count());
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,42 @@
+//! How long things take on the model, in cycles of the 300 MHz network clock, at which the PEs run
+//! too. Only the first two figures are published (tag S: 300 MHz, 5 cycles a hop); the others are
+//! plausible, and no program may depend on them.
+
+/// Cycles per second.
+pub const FREQUENCY: u32 = 300_000_000;
+
+/// A packet, one hop.
+pub(super) const HOP: u64 = 5;
+
+/// A packet, through the router.
+pub(super) const ROUTER: u64 = 8;
+
+/// A PE, from an arrival to the first instruction of its program.
+pub(super) const WAKE: u64 = 12;
+
+/// A PE, for a poll that does nothing.
+pub(super) const POLL: u64 = 40;
+
+/// A PE, to hand a packet to the transmitter, or to find it busy.
+pub(super) const SEND: u64 = 10;
+
+/// A PE, to take a packet from the ring, or to find it empty.
+pub(super) const RECEIVE: u64 = 8;
+
+/// A PE, to read the clock, or to take an exponential.
+pub(super) const READ_REGISTER: u64 = 2;
+
+/// Packets that the transmitter holds.
+pub(super) const TRANSMIT_SLOTS: u64 = 4;
+
+/// The DMA engine, to start.
+pub(super) const DMA_START: u64 = 30;
+
+/// The DRAM, on top of the hops.
+pub(super) const DRAM: u64 = 60;
+
+/// Bytes per cycle of a DMA job: one network packet.
+pub(super) const DMA_BYTES: u64 = 16;
+
+/// A PE, to ask the DMA engine whether it is done.
+pub(super) const DMA_POLL: u64 = 16;

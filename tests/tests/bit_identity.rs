@@ -1,0 +1,139 @@
+//! The project's main test: one experiment gives the same bits on every backend, with any number of
+//! threads, replicas and PEs per layer, and in whatever order packets arrive.
+
+use host_tools::backend::{self, Backend, Counters, LayerGradient, LayerWeights, OptimizerState, Split};
+use host_tools::experiment::{BackendKind, Experiment, OptimizerKind, Routing, Scheme};
+use host_tools::training::{Plan, State};
+
+/// All that must not differ, after two minibatches of training and a look at other samples.
+#[derive(Debug, PartialEq)]
+struct Bits {
+    weights: Vec<LayerWeights>,
+    gradients: Vec<LayerGradient>,
+    optimizer: OptimizerState,
+    tallies: [host_tools::backend::Tally; 2],
+    counters: Counters,
+    record: host_tools::backend::SpikeRecord,
+    predictions: Vec<Option<u8>>,
+}
+
+fn bits(experiment: &Experiment) -> Bits {
+    let plan = Plan::new(experiment.clone()).unwrap();
+    let sets = plan.setup().sets;
+    let mut backend = backend::build(plan.setup()).unwrap();
+    backend.set_weights(&State::new(&plan).weights).unwrap();
+    // The last minibatch is a small one, which leaves replicas without samples.
+    let order: Vec<u32> = (0..75).map(|n| (n * 37) % 200).collect();
+    let train = backend.train(&order, 32).unwrap();
+    let evaluate = backend.evaluate(Split::Validation, 5..30).unwrap();
+    let record = backend.record(&sets.test[0]).unwrap();
+    let predictions = backend.predict(&sets.test[..7]).unwrap();
+    Bits {
+        weights: backend.weights().unwrap(),
+        gradients: backend.gradients().unwrap(),
+        optimizer: backend.optimizer_state().unwrap(),
+        tallies: [train, evaluate],
+        counters: without_packets(backend.as_mut()),
+        record,
+        predictions,
+    }
+}
+
+/// The counters of a backend but for packets, which only a chip has.
+fn without_packets(backend: &mut dyn Backend) -> Counters {
+    Counters { packets: Default::default(), ..backend.counters().unwrap() }
+}
+
+fn experiment(scheme: Scheme, hidden: &[usize]) -> Experiment {
+    let mut experiment = Experiment::default_for(scheme);
+    experiment.network.hidden = hidden.to_vec();
+    experiment.dataset.train_size = 200;
+    experiment.dataset.validation_size = 50;
+    experiment.dataset.test_size = 20;
+    experiment.backend.threads = Some(1);
+    experiment
+}
+
+fn on(experiment: &Experiment, change: impl Fn(&mut host_tools::experiment::Backend)) -> Experiment {
+    let mut experiment = experiment.clone();
+    change(&mut experiment.backend);
+    experiment
+}
+
+/// Every variant of the mock, and both numbers of threads, against one thread in this process.
+fn matrix(experiment: &Experiment, splits: &[&[u32]]) {
+    let reference = bits(&on(experiment, |b| b.kind = BackendKind::Direct));
+    assert!(reference.tallies[0].samples == 75 && reference.counters.spike_digest != 0);
+    assert!(reference.gradients.iter().all(|layer| layer.values.iter().any(|&g| g != 0)));
+    let check = |what: &str, variant: &Experiment| {
+        assert!(bits(variant) == reference, "{what}: other bits than one thread in this process");
+    };
+    check("two threads", &on(experiment, |b| {
+        b.kind = BackendKind::Direct;
+        b.threads = Some(2);
+    }));
+    for replicas in [1, 4, 22, 36] {
+        check(&format!("{replicas} replicas"), &on(experiment, |b| {
+            b.kind = BackendKind::Mock;
+            b.replicas = replicas;
+        }));
+    }
+    for seed in 1..6 {
+        check(&format!("delivery seed {seed}"), &on(experiment, |b| {
+            b.kind = BackendKind::Mock;
+            b.replicas = 3;
+            b.delivery_seed = seed;
+            b.routing = if seed % 2 == 0 { Routing::Router } else { Routing::Direct };
+        }));
+    }
+    for split in splits {
+        check(&format!("layers on {split:?} PEs"), &on(experiment, |b| {
+            b.kind = BackendKind::Mock;
+            b.replicas = 2;
+            b.layer_pes = split.to_vec();
+        }));
+    }
+}
+
+#[test]
+fn exact_two_layers() {
+    matrix(&experiment(Scheme::Exact, &[40]), &[&[2, 1], &[3, 1], &[1, 3], &[3, 2]]);
+}
+
+#[test]
+fn grid_two_layers() {
+    matrix(&experiment(Scheme::Grid, &[40]), &[&[2, 1], &[3, 1], &[1, 3], &[3, 2]]);
+}
+
+#[test]
+fn exact_three_layers_with_momentum() {
+    let mut experiment = experiment(Scheme::Exact, &[24, 17]);
+    experiment.optimizer.kind = OptimizerKind::Sgd;
+    experiment.optimizer.learning_rate = 0.05;
+    experiment.optimizer.weight_decay = 1e-4;
+    // 36 replicas of five PEs do not fit a chip.
+    experiment.backend.replicas = 20;
+    let reference = bits(&on(&experiment, |b| b.kind = BackendKind::Direct));
+    for split in [&[][..], &[2, 3, 1], &[3, 2, 2]] {
+        let variant = on(&experiment, |b| {
+            b.kind = BackendKind::Mock;
+            b.replicas = 5;
+            b.layer_pes = split.to_vec();
+        });
+        assert!(bits(&variant) == reference, "layers on {split:?} PEs");
+    }
+}
+
+#[test]
+fn grid_three_layers() {
+    let experiment = experiment(Scheme::Grid, &[24, 17]);
+    let reference = bits(&on(&experiment, |b| b.kind = BackendKind::Direct));
+    for split in [&[][..], &[2, 3, 1]] {
+        let variant = on(&experiment, |b| {
+            b.kind = BackendKind::Mock;
+            b.replicas = 5;
+            b.layer_pes = split.to_vec();
+        });
+        assert!(bits(&variant) == reference, "layers on {split:?} PEs");
+    }
+}

@@ -1,0 +1,405 @@
+//! The discretised references in `f64`: against the vectors, against the simulator in continuous
+//! time, and against themselves where a choice must not matter.
+
+use eventprop_tests::random::{self, Drive};
+use eventprop_tests::{continuous, vectors};
+use host_tools::reference::compare::MismatchKind;
+use host_tools::reference::{
+    Comparison, Network, Neuron, Reduction, RunOptions, Sample, Spike, Tolerance, Weights, compare,
+    exact, first_spikes, grid, run_vector,
+};
+use host_tools::vector::{Scheme, Vector};
+
+/// Pairs of time constants, of the membrane and of the synapse, in milliseconds.
+const TAUS: [(f64, f64); 3] = [(20.0, 5.0), (10.0, 10.0), (5.0, 12.0)];
+
+fn run_with(vector: &Vector, step_ms: f64, tick_bits: u32) -> Comparison {
+    let options = RunOptions {
+        step_ms,
+        tick_bits,
+        slack_floor: None,
+    };
+    compare(vector, &run_vector(vector, &options))
+}
+
+fn assert_within(vector: &Vector, comparison: &Comparison, tolerance: &Tolerance) {
+    let violations = comparison.violations(tolerance);
+    assert!(violations.is_empty(), "{}: {violations:?}", vector.name);
+    assert_eq!(comparison.silent_mismatches, 0, "{}", vector.name);
+}
+
+/// The largest of a layer's figures.
+fn largest<T>(layers: &[T], figure: impl Fn(&T) -> f64) -> f64 {
+    layers.iter().map(figure).fold(0.0, f64::max)
+}
+
+#[test]
+fn grid_reproduces_the_twin() {
+    // The twin adds 1e-10 to the divisor of the adjoint's jump, which the equations do not have;
+    // that is all that remains.
+    let tight = Tolerance {
+        spike_time_ms: 0.0,
+        loss: 1e-13,
+        cosine: 1.0 - 1e-12,
+        relative_error: 1e-9,
+    };
+    for vector in vectors(Scheme::Grid) {
+        let result = run_vector(&vector, &RunOptions::default());
+        assert!(result.mean_loss.is_some(), "{}", vector.name);
+        let comparison = compare(&vector, &result);
+        assert_eq!(comparison.mismatches, [], "{}", vector.name);
+        assert_within(&vector, &comparison, &tight);
+    }
+}
+
+#[test]
+fn grid_reproduces_the_twin_to_the_last_digits_with_its_divisor() {
+    for vector in vectors(Scheme::Grid) {
+        let (Some(step_ms), Some(steps)) = (vector.step_ms, vector.steps) else {
+            panic!("{}: a grid vector has steps", vector.name);
+        };
+        let clock = grid::Clock { step_ms, steps };
+        let network = vector.network();
+        let mut sum: Weights = (network.weights.iter())
+            .map(|layer| layer.iter().map(|row| vec![0.0; row.len()]).collect())
+            .collect();
+        for sample in &vector.samples {
+            let inputs: Vec<grid::Event> = (sample.input_spikes.iter())
+                .map(|spike| grid::Event {
+                    neuron: spike.neuron,
+                    step: clock.step(spike.time_ms),
+                })
+                .collect();
+            let mut layers = grid::forward(&network, &clock, &inputs);
+            for crossing in layers.iter_mut().flat_map(|layer| &mut layer.crossings) {
+                crossing.slack += 1e-10;
+            }
+            let mut errors = vector
+                .loss
+                .evaluate(&sample.expected_first_spikes, sample.label)
+                .errors;
+            let outputs = layers.last().into_iter().flat_map(|layer| &layer.crossings);
+            let output_errors: Vec<f64> = outputs
+                .map(|crossing| std::mem::take(&mut errors[crossing.event.neuron]))
+                .collect();
+            let gradient = grid::backward(&network, &clock, &inputs, &layers, &output_errors, None);
+            for (sum, term) in
+                (sum.iter_mut().flatten().flatten()).zip(gradient.iter().flatten().flatten())
+            {
+                *sum += term / vector.samples.len() as f64;
+            }
+        }
+        let mut result = run_vector(&vector, &RunOptions::default());
+        result.gradient = sum;
+        let comparison = compare(&vector, &result);
+        let error = largest(&comparison.gradients, |gradient| gradient.relative_error);
+        assert!(error < 1e-14, "{}: {error:e}", vector.name);
+    }
+}
+
+#[test]
+fn exact_is_close_to_continuous_time_on_the_vectors() {
+    for vector in vectors(Scheme::Exact) {
+        // The default: steps of 1 ms with 256 ticks.
+        let comparison = run_with(&vector, 1.0, 8);
+        let tolerance = Tolerance {
+            spike_time_ms: 0.1,
+            loss: 0.005,
+            cosine: 0.999_99,
+            relative_error: 0.005,
+        };
+        assert_within(&vector, &comparison, &tolerance);
+        assert!(comparison.largest_first_spike_error_ms < 2.0 / 256.0);
+
+        // 16 ticks: what such an economy costs. In the largest network one of 884 spikes is lost,
+        // a late one of an output.
+        let comparison = run_with(&vector, 1.0, 4);
+        let mismatches = usize::from(vector.name == "exact_full_5_200_3");
+        assert_eq!(comparison.mismatches.len(), mismatches, "{}", vector.name);
+        for gradient in &comparison.gradients {
+            assert!(gradient.cosine > 0.999, "{}", vector.name);
+            assert!(gradient.relative_error < 0.05, "{}", vector.name);
+        }
+    }
+}
+
+/// Means over random networks: of the largest error of a spike's time, and of the gradient's
+/// relative error. Also the number of missing and extra spikes.
+fn mean_errors(dims: &[usize], drive: Drive, step_ms: f64, tick_bits: u32) -> (f64, f64, usize) {
+    let (mut time, mut gradient, mut counted, mut mismatches) = (0.0, 0.0, 0, 0);
+    for seed in 0..30 {
+        let (tau_mem, tau_syn) = TAUS[seed as usize % 3];
+        let vector = random::vector(seed, dims, tau_mem, tau_syn, drive);
+        if vector.expected_mean_loss.is_none() {
+            continue;
+        }
+        let comparison = run_with(&vector, step_ms, tick_bits);
+        mismatches += comparison.mismatches.len();
+        if comparison.mismatches.is_empty() {
+            counted += 1;
+            time += largest(&comparison.layers, |layer| layer.largest_time_error_ms);
+            gradient += largest(&comparison.gradients, |gradient| gradient.relative_error);
+        }
+    }
+    assert!(
+        counted > 5,
+        "{dims:?}, {drive:?}: {counted} networks counted"
+    );
+    (
+        time / f64::from(counted),
+        gradient / f64::from(counted),
+        mismatches,
+    )
+}
+
+#[test]
+fn exact_converges_to_continuous_time_as_ticks_shrink() {
+    for dims in [&[4, 6, 3][..], &[4, 5, 5, 3]] {
+        for drive in [Drive::Weak, Drive::Strong] {
+            let errors = |tick_bits| mean_errors(dims, drive, 0.25, tick_bits);
+            let (coarse, fine) = (errors(6), errors(12));
+            // Ticks of a 64th, and errors with them.
+            assert!(
+                fine.0 < coarse.0 / 32.0,
+                "{dims:?}, {drive:?}: {coarse:?}, {fine:?}"
+            );
+            assert!(
+                fine.1 < coarse.1 / 32.0,
+                "{dims:?}, {drive:?}: {coarse:?}, {fine:?}"
+            );
+            assert!(
+                fine.0 < 5e-3 && fine.1 < 1e-3,
+                "{dims:?}, {drive:?}: {fine:?}"
+            );
+            assert_eq!(fine.2, 0, "{dims:?}, {drive:?}: spikes missing or extra");
+        }
+    }
+}
+
+#[test]
+fn exact_sees_short_crossings_as_steps_shrink() {
+    // Ticks of the same length in all cases: only the membranes that rise above the threshold
+    // and fall back within one step are missed.
+    let misses = |step_ms, tick_bits| mean_errors(&[4, 5, 5, 3], Drive::Weak, step_ms, tick_bits).2;
+    let (long, short) = (misses(2.0, 13), misses(0.25, 10));
+    assert!(long > 0, "steps of 2 ms miss a crossing");
+    assert_eq!(short, 0, "steps of 0.25 ms miss none");
+}
+
+#[test]
+fn exact_finds_every_spike_of_a_step() {
+    // Driven so strongly that hidden neurons spike up to seven times within a step.
+    let network = Network {
+        neuron: Neuron {
+            tau_mem_ms: 20.0,
+            tau_syn_ms: 5.0,
+            threshold: 1.0,
+        },
+        weights: vec![
+            vec![vec![180.0], vec![90.0]],
+            vec![vec![0.2, 0.1], vec![0.1, 0.15]],
+        ],
+    };
+    let sample = Sample {
+        label: 0,
+        input_spikes: vec![Spike {
+            neuron: 0,
+            time_ms: 0.25,
+        }],
+    };
+    let vector = random::expect(network, sample);
+    let in_a_step = (0..20).map(|step| {
+        let spikes = vector.samples[0].expected_spikes[0].iter();
+        spikes
+            .filter(|spike| spike.neuron == 0 && spike.time_ms as usize == step)
+            .count()
+    });
+    assert_eq!(in_a_step.max(), Some(7));
+
+    let tolerance = Tolerance {
+        spike_time_ms: 0.01,
+        loss: 1e-3,
+        cosine: 0.999_99,
+        relative_error: 5e-4,
+    };
+    assert_within(&vector, &run_with(&vector, 1.0, 12), &tolerance);
+
+    // However few the ticks, a spike lies behind the one before it.
+    for tick_bits in 0..=10 {
+        let options = RunOptions {
+            tick_bits,
+            ..RunOptions::default()
+        };
+        let spikes = &run_vector(&vector, &options).spikes[0][0];
+        for neuron in 0..2 {
+            let own = spikes.iter().filter(|spike| spike.neuron == neuron);
+            let times: Vec<f64> = own.map(|spike| spike.time_ms).collect();
+            assert!(
+                times.is_sorted_by(|a, b| a < b),
+                "{tick_bits} bits: {times:?}"
+            );
+        }
+    }
+}
+
+#[test]
+fn exact_does_not_depend_on_where_steps_end() {
+    // The same ticks, in steps of 1 ms, of 0.5 ms and of 0.125 ms: as long as no crossing is too
+    // short for the longest step, the spikes are at the same ticks.
+    let mut compared = 0;
+    for seed in 0..30 {
+        let (tau_mem, tau_syn) = TAUS[seed as usize % 3];
+        let (network, sample) = random::network(seed, &[4, 6, 3], tau_mem, tau_syn, Drive::Weak);
+        let run = |step_ms: f64, tick_bits| {
+            let clock = exact::Clock {
+                step_ms,
+                tick_bits,
+                steps: (60.0 / step_ms) as usize,
+            };
+            let samples = std::slice::from_ref(&sample);
+            exact::run(
+                &network,
+                &clock,
+                &random::LOSS,
+                samples,
+                None,
+                Reduction::Sum,
+            )
+        };
+        let one = run(1.0, 8);
+        for other in [run(0.5, 7), run(0.125, 5)] {
+            if other.spikes[0]
+                .iter()
+                .map(Vec::len)
+                .ne(one.spikes[0].iter().map(Vec::len))
+            {
+                continue;
+            }
+            compared += 1;
+            assert_eq!(one.spikes, other.spikes, "seed {seed}");
+            let scale = one
+                .gradient
+                .iter()
+                .flatten()
+                .flatten()
+                .fold(0.0, |a: f64, g| a.max(g.abs()));
+            for (a, b) in (one.gradient.iter().flatten().flatten())
+                .zip(other.gradient.iter().flatten().flatten())
+            {
+                assert!((a - b).abs() <= 1e-10 * scale, "seed {seed}: {a}, {b}");
+            }
+        }
+    }
+    assert!(compared > 50, "{compared} runs compared");
+}
+
+#[test]
+fn an_event_at_the_end_of_a_step_is_one_at_the_start_of_the_next() {
+    let (network, sample) = random::network(5, &[4, 6, 3], 20.0, 5.0, Drive::Strong);
+    let clock = exact::Clock {
+        step_ms: 1.0,
+        tick_bits: 0,
+        steps: 60,
+    };
+    let early: Vec<exact::Event> = (sample.input_spikes.iter())
+        .map(|spike| clock.event(spike))
+        .collect();
+    let late: Vec<exact::Event> = (early.iter())
+        .map(|event| match event.step {
+            0 => *event,
+            step => exact::Event {
+                step: step - 1,
+                offset: clock.ticks(),
+                ..*event
+            },
+        })
+        .collect();
+    assert_ne!(early, late);
+
+    let run = |inputs: &[exact::Event]| {
+        let layers = exact::forward(&network, &clock, inputs);
+        let errors: Vec<f64> = (0..layers[1].len()).map(|k| 0.1 + k as f64).collect();
+        let gradient = exact::backward(&network, &clock, inputs, &layers, &errors, None);
+        let events: Vec<exact::Event> = layers.iter().flatten().map(|c| c.event).collect();
+        (events, gradient)
+    };
+    let (early, late) = (run(&early), run(&late));
+    assert!(early.0.len() > 10);
+    assert_eq!(early.0, late.0);
+    for (a, b) in (early.1.iter().flatten().flatten()).zip(late.1.iter().flatten().flatten()) {
+        assert!((a - b).abs() <= 1e-12 * a.abs().max(1.0), "{a}, {b}");
+    }
+}
+
+#[test]
+fn equal_time_constants_are_the_limit_of_nearly_equal_ones() {
+    let vector = random::vector(3, &[4, 6, 3], 10.0, 10.0, Drive::Strong);
+    let equal = run_vector(&vector, &RunOptions::default());
+    let mut nearly = vector.clone();
+    nearly.tau_mem_ms += 1e-9;
+    let nearly = run_vector(&nearly, &RunOptions::default());
+    assert_eq!(equal.spikes, nearly.spikes);
+    for (a, b) in
+        (equal.gradient.iter().flatten().flatten()).zip(nearly.gradient.iter().flatten().flatten())
+    {
+        assert!((a - b).abs() <= 1e-6 * a.abs().max(1e-3), "{a}, {b}");
+    }
+}
+
+#[test]
+fn a_floor_bounds_the_divisor_and_nothing_else() {
+    let vector = random::vector(9, &[4, 6, 3], 20.0, 5.0, Drive::Strong);
+    let run = |slack_floor| {
+        let options = RunOptions {
+            slack_floor,
+            ..RunOptions::default()
+        };
+        run_vector(&vector, &options)
+    };
+    let layers = continuous::forward(&vector.network(), &vector.samples[0].input_spikes);
+    let slopes = layers.iter().flatten().map(|firing| firing.slope);
+    let smallest = slopes.fold(f64::INFINITY, f64::min);
+    let free = run(None);
+    assert_eq!(run(Some(0.5 * smallest)), free);
+    let floored = run(Some(2.0 * smallest));
+    assert_eq!(floored.spikes, free.spikes);
+    assert_ne!(floored.gradient, free.gradient);
+}
+
+#[test]
+fn a_wrong_spike_is_reported_with_the_margin_that_the_reference_had() {
+    let vectors = vectors(Scheme::Grid);
+    let vector = (vectors.iter())
+        .find(|vector| vector.name == "grid_full_5_120_3")
+        .expect("the vector exists");
+    let margins = grid::Margins::of(vector).expect("the scheme is grid");
+    // The closest call of all vectors: below the resolution of 16 fraction bits.
+    assert!((1.3e-6..1.4e-6).contains(&margins.smallest()));
+
+    let mut result = run_vector(vector, &RunOptions::default());
+    let moved = &mut result.spikes[3][0][7];
+    let (neuron, expected_ms) = (moved.neuron, moved.time_ms);
+    moved.time_ms += 1.0;
+    let found_ms = moved.time_ms;
+    result.first_spikes[3] = first_spikes(&result.spikes[3][1], 3);
+
+    let comparison = compare(vector, &result);
+    let [missing, extra] = &comparison.mismatches[..] else {
+        panic!("{:?}", comparison.mismatches);
+    };
+    assert_eq!(comparison.first_mismatches(), [*missing]);
+    assert_eq!(
+        (missing.kind, missing.time_ms),
+        (MismatchKind::Missing, expected_ms)
+    );
+    assert_eq!((extra.kind, extra.time_ms), (MismatchKind::Extra, found_ms));
+    for mismatch in [missing, extra] {
+        assert_eq!(
+            (mismatch.sample, mismatch.layer, mismatch.neuron),
+            (3, 0, neuron)
+        );
+        assert!(mismatch.margin.expect("grid has margins") > 0.0);
+    }
+    let violations = comparison.violations(&Tolerance::of(Scheme::Grid));
+    assert_eq!(violations, ["layer 0: 1 of 1626 spikes missing, 1 extra"]);
+}
