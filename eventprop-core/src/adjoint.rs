@@ -5,7 +5,7 @@
 //! gradient of `w_ji` and sends `err = Σ_j w_ji (λV_j - λI_j)` back (Wunderlich and Pehle 2021).
 
 use crate::log::{Event, LoggedStep};
-use crate::neuron::{LANES, Neurons, high, lanes};
+use crate::neuron::{LANES, Neurons, high, lanes_mut};
 use crate::numeric::{ADJOINT_LIMIT, Statistics, decay, divide_by_slope, saturate, scale};
 use crate::tables::{Dynamics, Scheme};
 
@@ -68,7 +68,11 @@ fn exact(
     for (a, arrival) in arrivals.iter().enumerate() {
         let offset = usize::from(arrival.offset);
         let back = dynamics.over(dynamics.ticks() - offset);
-        let (es, em, kb) = (back.current_decay, back.membrane_decay, back.membrane_to_current);
+        let (es, em, kb) = (
+            back.current_decay,
+            back.membrane_decay,
+            back.membrane_to_current,
+        );
         let row = usize::from(arrival.neuron) * post..(usize::from(arrival.neuron) + 1) * post;
         let (weights, gradient) = (&weights[row.clone()], &mut gradient[row]);
         // λI(f) = es λI + kb λV, λV(f) = em λV. Adjoints are at most 2^25: no sum leaves an i64.
@@ -86,9 +90,8 @@ fn exact(
                 let i_at = current_at(v, i);
                 let v_at = v.wrapping_add(high(i64::from(v).wrapping_mul(i64::from(em))));
                 *g = g.wrapping_sub(i64::from(i_at));
-                sum = sum.wrapping_add(
-                    i64::from(w).wrapping_mul(i64::from(v_at.wrapping_sub(i_at))),
-                );
+                sum =
+                    sum.wrapping_add(i64::from(w).wrapping_mul(i64::from(v_at.wrapping_sub(i_at))));
             }
         } else {
             for ((&v, &i), g) in state.zip(gradient.iter_mut()) {
@@ -121,8 +124,8 @@ fn exact(
     for (event, &jump) in own.events.iter().zip(jumps) {
         let neuron = usize::from(event.neuron);
         let back = dynamics.over(usize::from(event.offset));
-        let current = i64::from(neurons.current[neuron])
-            + i64::from(scale(jump, back.membrane_to_current));
+        let current =
+            i64::from(neurons.current[neuron]) + i64::from(scale(jump, back.membrane_to_current));
         let membrane =
             i64::from(neurons.membrane[neuron]) + i64::from(decay(jump, back.membrane_decay));
         neurons.current[neuron] = saturate(current, ADJOINT_LIMIT, &mut statistics.saturations);
@@ -184,8 +187,7 @@ fn grid(
     }
     // The jump takes λV from the end of the step, before its decay.
     for ((event, &slope), error) in own.events.iter().zip(own.slopes).zip(own.errors.iter_mut()) {
-        let numerator =
-            i64::from(neurons.membrane[usize::from(event.neuron)]) + i64::from(*error);
+        let numerator = i64::from(neurons.membrane[usize::from(event.neuron)]) + i64::from(*error);
         let slope = slope.max(dynamics.slope_floor());
         *error = divide_by_slope(numerator, slope, &mut statistics.saturations);
     }
@@ -207,7 +209,10 @@ fn grid(
     }
     for arrival in arrivals {
         let row = usize::from(arrival.neuron) * post;
-        for (g, &i) in gradient[row..row + post].iter_mut().zip(neurons.current.iter()) {
+        for (g, &i) in gradient[row..row + post]
+            .iter_mut()
+            .zip(neurons.current.iter())
+        {
             *g = g.wrapping_sub(i64::from(i));
         }
     }
@@ -234,17 +239,17 @@ fn decay_block<const L: usize>(
     decay_v: i32,
     coupling: i32,
 ) {
-    let mut v: [i32; L] = lanes(neurons.membrane, first);
-    let mut i: [i32; L] = lanes(neurons.current, first);
+    let v: &mut [i32; L] = lanes_mut(neurons.membrane, first);
+    let i: &mut [i32; L] = lanes_mut(neurons.current, first);
     let (decay_i, decay_v, coupling) =
         (i64::from(decay_i), i64::from(decay_v), i64::from(coupling));
     for lane in 0..L {
         // The new values lie between zero and the larger of the old ones: no saturation is needed.
         let (v0, i0) = (i64::from(v[lane]), i64::from(i[lane]));
-        let sum = i0.wrapping_mul(decay_i).wrapping_add(v0.wrapping_mul(coupling));
+        let sum = i0
+            .wrapping_mul(decay_i)
+            .wrapping_add(v0.wrapping_mul(coupling));
         i[lane] = i[lane].wrapping_add(high(sum));
         v[lane] = v[lane].wrapping_add(high(v0.wrapping_mul(decay_v)));
     }
-    neurons.membrane[first..first + L].copy_from_slice(&v);
-    neurons.current[first..first + L].copy_from_slice(&i);
 }

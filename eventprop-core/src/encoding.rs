@@ -30,8 +30,11 @@ impl Encoding {
     #[must_use]
     pub fn new(order: Order, first: f64, last: f64) -> Option<Self> {
         let fixed = |t: f64| libm::floor(t * f64::from(1u32 << TIME_FRACTION) + 0.5) as u32;
-        (first >= 0.0 && first <= last && last < f64::from(1u32 << 20))
-            .then(|| Self { order, first: fixed(first), span: fixed(last) - fixed(first) })
+        (first >= 0.0 && first <= last && last < f64::from(1u32 << 20)).then(|| Self {
+            order,
+            first: fixed(first),
+            span: fixed(last) - fixed(first),
+        })
     }
 
     /// Time of the spike for `feature` ([`FEATURE_FRACTION`] fraction bits, 0 to 1; larger values

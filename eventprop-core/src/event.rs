@@ -158,26 +158,48 @@ pub fn routing_key(direction: Direction, source: Source, target: Target) -> u32 
 /// Positions are shortened to their low bits; other fields must be in their range.
 #[must_use]
 pub fn pack(envelope: Envelope) -> Packet {
-    let Envelope { direction, source, target, message } = envelope;
+    let Envelope {
+        direction,
+        source,
+        target,
+        message,
+    } = envelope;
     let (kind, tag, payload) = match message {
-        Message::Spike { position, index, event } => {
+        Message::Spike {
+            position,
+            index,
+            event,
+        } => {
             debug_assert!(usize::from(index) < MAX_EVENTS_PER_STEP && event.neuron < 1 << 12);
             let (low, high) = (u32::from(position) & 0x7FF, u32::from(position) >> 11 & 0xF);
             let payload = low << 21 | u32::from(index) << 9 | u32::from(event.offset);
             (SPIKE, high << 12 | u32::from(event.neuron), payload)
         }
-        Message::Marker { position, count, checksum } => {
+        Message::Marker {
+            position,
+            count,
+            checksum,
+        } => {
             debug_assert!(usize::from(count) <= MAX_EVENTS_PER_STEP);
             let (low, high) = (u32::from(position) & 0x7FF, u32::from(position) >> 11 & 0x7);
             (MARKER, high << 13 | u32::from(count), low << 21 | checksum)
         }
-        Message::Error { position, index, part, word } => {
+        Message::Error {
+            position,
+            index,
+            part,
+            word,
+        } => {
             let kind = match part {
                 ErrorPart::Whole => ERROR,
                 ErrorPart::High => ERROR_HIGH,
                 ErrorPart::Low => ERROR_LOW,
             };
-            (kind, (u32::from(position) & 0xF) << 12 | u32::from(index), word)
+            (
+                kind,
+                (u32::from(position) & 0xF) << 12 | u32::from(index),
+                word,
+            )
         }
         Message::Acknowledge { position } => (ACKNOWLEDGE, 0, doubled(position)),
         Message::Ready { minibatch } => (READY, 0, doubled(minibatch)),
@@ -194,13 +216,22 @@ pub fn pack(envelope: Envelope) -> Packet {
 /// # Errors
 /// [`Unknown`] for a packet without payload, or with a control word that contradicts itself.
 pub fn unpack(packet: Packet) -> Result<Envelope, Unknown> {
-    let Packet { key, payload: Some(payload) } = packet else { return Err(Unknown) };
+    let Packet {
+        key,
+        payload: Some(payload),
+    } = packet
+    else {
+        return Err(Unknown);
+    };
     let tag = key & 0xFFFF;
     let message = match key >> 28 & 7 {
         SPIKE => Message::Spike {
             position: (payload >> 21 | (tag >> 12) << 11) as u16,
             index: (payload >> 9 & 0xFFF) as u16,
-            event: Event { neuron: (tag & 0xFFF) as u16, offset: (payload & 0x1FF) as u16 },
+            event: Event {
+                neuron: (tag & 0xFFF) as u16,
+                offset: (payload & 0x1FF) as u16,
+            },
         },
         MARKER if (tag & 0x1FFF) as usize > MAX_EVENTS_PER_STEP => return Err(Unknown),
         MARKER => Message::Marker {
@@ -218,12 +249,22 @@ pub fn unpack(packet: Packet) -> Result<Envelope, Unknown> {
             },
             word: payload,
         },
-        ACKNOWLEDGE => Message::Acknowledge { position: single(payload)? },
-        READY => Message::Ready { minibatch: single(payload)? },
-        _ => Message::Release { minibatch: single(payload)? },
+        ACKNOWLEDGE => Message::Acknowledge {
+            position: single(payload)?,
+        },
+        READY => Message::Ready {
+            minibatch: single(payload)?,
+        },
+        _ => Message::Release {
+            minibatch: single(payload)?,
+        },
     };
     Ok(Envelope {
-        direction: if key >> 31 == 1 { Direction::Upstream } else { Direction::Downstream },
+        direction: if key >> 31 == 1 {
+            Direction::Upstream
+        } else {
+            Direction::Downstream
+        },
         source: (key >> 20) as u8,
         target: match key >> 16 & 0xF {
             TARGET_OPTIMIZER => Target::Optimizer,
@@ -241,7 +282,11 @@ fn doubled(number: u16) -> u32 {
 
 fn single(word: u32) -> Result<u16, Unknown> {
     let number = word as u16;
-    if (word >> 16) as u16 == !number { Ok(number) } else { Err(Unknown) }
+    if (word >> 16) as u16 == !number {
+        Ok(number)
+    } else {
+        Err(Unknown)
+    }
 }
 
 /// How far the position with the low bits `low` lies behind (negative) or ahead of `expected`, the
@@ -278,7 +323,10 @@ impl Checksum {
     /// Takes a packet's tag and payload into account.
     #[inline]
     pub fn add(&mut self, packet: Packet) {
-        let payload = packet.payload.unwrap_or(0).wrapping_mul(Self::PAYLOAD_FACTOR);
+        let payload = packet
+            .payload
+            .unwrap_or(0)
+            .wrapping_mul(Self::PAYLOAD_FACTOR);
         let tag = (packet.key & 0xFFFF).wrapping_mul(Self::KEY_FACTOR);
         self.0 = self.0.wrapping_add(payload).wrapping_add(tag);
     }
@@ -297,7 +345,11 @@ mod tests {
     use proptest::prelude::*;
 
     fn messages() -> impl Strategy<Value = Message> {
-        let part = prop_oneof![Just(ErrorPart::Whole), Just(ErrorPart::High), Just(ErrorPart::Low)];
+        let part = prop_oneof![
+            Just(ErrorPart::Whole),
+            Just(ErrorPart::High),
+            Just(ErrorPart::Low)
+        ];
         prop_oneof![
             (0u16..1 << 15, 0u16..4096, 0u16..4096, 0u16..=256).prop_map(
                 |(position, index, neuron, offset)| Message::Spike {
@@ -307,10 +359,19 @@ mod tests {
                 }
             ),
             (0u16..1 << 14, 0u16..=4096, 0u32..1 << 21).prop_map(|(position, count, checksum)| {
-                Message::Marker { position, count, checksum }
+                Message::Marker {
+                    position,
+                    count,
+                    checksum,
+                }
             }),
             (0u16..16, 0u16..4096, part, any::<u32>()).prop_map(|(position, index, part, word)| {
-                Message::Error { position, index, part, word }
+                Message::Error {
+                    position,
+                    index,
+                    part,
+                    word,
+                }
             }),
             any::<u16>().prop_map(|position| Message::Acknowledge { position }),
             any::<u16>().prop_map(|minibatch| Message::Ready { minibatch }),
@@ -355,7 +416,10 @@ mod tests {
     fn checksum_notices_every_single_bit() {
         for bit in 0..32 {
             let change = Checksum::PAYLOAD_FACTOR << bit;
-            assert!(change >= 1 << 11 && change <= u32::MAX - (1 << 11), "bit {bit}");
+            assert!(
+                change >= 1 << 11 && change <= u32::MAX - (1 << 11),
+                "bit {bit}"
+            );
         }
     }
 }

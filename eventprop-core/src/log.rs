@@ -50,7 +50,14 @@ impl<'m> EventLog<'m> {
         errors: &'m mut [i32],
         ends: &'m mut [u32],
     ) -> Self {
-        Self { events, slopes, errors, ends, step: 0, len: 0 }
+        Self {
+            events,
+            slopes,
+            errors,
+            ends,
+            step: 0,
+            len: 0,
+        }
     }
 
     /// Takes memory that holds the events of `steps` finished steps, as an earlier log left it.
@@ -65,7 +72,14 @@ impl<'m> EventLog<'m> {
         steps: usize,
     ) -> Self {
         let len = steps.checked_sub(1).map_or(0, |last| ends[last] as usize);
-        Self { events, slopes, errors, ends, step: steps, len }
+        Self {
+            events,
+            slopes,
+            errors,
+            ends,
+            step: steps,
+            len,
+        }
     }
 
     /// Forgets all events.
@@ -128,7 +142,9 @@ impl<'m> EventLog<'m> {
     #[must_use]
     pub fn range(&self, step: usize) -> core::ops::Range<usize> {
         assert!(step < self.step, "step {step} has not ended");
-        let start = step.checked_sub(1).map_or(0, |before| self.ends[before] as usize);
+        let start = step
+            .checked_sub(1)
+            .map_or(0, |before| self.ends[before] as usize);
         start..self.ends[step] as usize
     }
 

@@ -7,7 +7,9 @@
 use fixed::types::I17F15;
 use s2_hal::math::ExpLog;
 
-use crate::numeric::{ADJOINT_FRACTION, ADJOINT_LIMIT, LOSS_FRACTION, PROBABILITY_FRACTION, saturate};
+use crate::numeric::{
+    ADJOINT_FRACTION, ADJOINT_LIMIT, LOSS_FRACTION, PROBABILITY_FRACTION, saturate,
+};
 
 /// First-spike time of an output that did not spike.
 pub const SILENT: u32 = u32::MAX;
@@ -78,7 +80,9 @@ impl TimeToFirstSpike {
             (rate.is_finite() && rate > 0.0 && rate < 255.0)
                 .then(|| round(rate, RATE_FRACTION) as u64)
         };
-        let softmax_rate = rate(tau0_ms).filter(|_| tau0_ms >= 1.0 / 128.0).ok_or(LossError::Tau0)?;
+        let softmax_rate = rate(tau0_ms)
+            .filter(|_| tau0_ms >= 1.0 / 128.0)
+            .ok_or(LossError::Tau0)?;
         let late_rate = rate(tau1_ms).ok_or(LossError::Tau1)?;
         let slope = alpha / tau1_ms;
         if !((0.0..1.0).contains(&alpha) && (0.0..0.5).contains(&slope)) {
@@ -125,8 +129,16 @@ impl TimeToFirstSpike {
         };
         errors.fill(0);
         // The time that output k counts as, or None where it is left out.
-        let time = |k: usize| if first[k] == SILENT { self.silent_time } else { Some(first[k]) };
-        let Some(label_time) = time(label) else { return outcome };
+        let time = |k: usize| {
+            if first[k] == SILENT {
+                self.silent_time
+            } else {
+                Some(first[k])
+            }
+        };
+        let Some(label_time) = time(label) else {
+            return outcome;
+        };
         let reference = (0..first.len()).filter_map(time).min().unwrap_or(0);
 
         let mut weight = |t: u32| {
@@ -135,18 +147,23 @@ impl TimeToFirstSpike {
         };
         let sum: u64 = (0..first.len()).filter_map(time).map(&mut weight).sum();
         if !label_silent || self.send_for_silent_label {
-            for (k, error) in errors.iter_mut().enumerate().filter(|&(k, _)| first[k] != SILENT) {
+            for (k, error) in errors
+                .iter_mut()
+                .enumerate()
+                .filter(|&(k, _)| first[k] != SILENT)
+            {
                 // A weight is at most 2^31, so the shifted one fits; the sum is at least one weight.
                 let p = ((weight(first[k]) << PROBABILITY_FRACTION) + sum / 2) / sum;
                 let one = u64::from(k == label) << PROBABILITY_FRACTION;
                 let difference = one as i64 - p as i64;
                 let product = difference * i64::from(self.inverse_tau0);
-                let rounded =
-                    (product + (1 << (PROBABILITY_FRACTION - 1))) >> PROBABILITY_FRACTION;
+                let rounded = (product + (1 << (PROBABILITY_FRACTION - 1))) >> PROBABILITY_FRACTION;
                 *error = rounded as i32; // at most 128.0
             }
         }
-        let late = exponential.exp(exponent(label_time, self.late_rate)).to_bits();
+        let late = exponential
+            .exp(exponent(label_time, self.late_rate))
+            .to_bits();
         if !label_silent {
             const SHIFT: u32 = LATE_FRACTION + LOSS_FRACTION - ADJOINT_FRACTION;
             let late = (i64::from(self.late_slope) * i64::from(late) + (1 << (SHIFT - 1))) >> SHIFT;

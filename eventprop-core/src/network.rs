@@ -1,9 +1,9 @@
 //! A whole network in one process: the same kernels as on the chip, without packets.
 
-use crate::adjoint::backward_step;
 use crate::log::{EventLog, LogFull, LoggedStep};
-use crate::neuron::{Neurons, forward_step};
+use crate::neuron::Neurons;
 use crate::numeric::{Statistics, round_error};
+use crate::program::Kernels;
 use crate::tables::Dynamics;
 
 /// Memory of one layer of neurons over one sample, and its gradient over many.
@@ -28,8 +28,8 @@ pub struct Layer<'m> {
 ///
 /// # Panics
 /// If `weights` and `layers` differ in length, or shapes do not fit together.
-#[inline(always)]
 pub fn forward(
+    kernels: &impl Kernels,
     dynamics: &Dynamics<'_>,
     weights: &[&[i32]],
     input: &EventLog<'_>,
@@ -41,7 +41,9 @@ pub fn forward(
     let mut done: &mut [Layer<'_>] = &mut [];
     let mut rest = layers;
     for weights in weights {
-        let Some((layer, later)) = rest.split_first_mut() else { break };
+        let Some((layer, later)) = rest.split_first_mut() else {
+            break;
+        };
         let upstream = done.last().map_or(input, |below| &below.log);
         layer.neurons.silence();
         layer.log.clear();
@@ -50,7 +52,7 @@ pub fn forward(
                 Some(emitted) => upstream.events(emitted),
                 None => &[],
             };
-            forward_step(
+            kernels.forward_step(
                 dynamics,
                 weights,
                 arrivals,
@@ -74,8 +76,8 @@ pub fn forward(
 ///
 /// # Panics
 /// If shapes do not fit together, or [`forward`] was not run before.
-#[inline(always)]
 pub fn backward(
+    kernels: &impl Kernels,
     dynamics: &Dynamics<'_>,
     weights: &[&[i32]],
     input: &EventLog<'_>,
@@ -94,7 +96,7 @@ pub fn backward(
                 (Some(upstream), Some(emitted)) => {
                     let LoggedStep { events, errors, .. } = upstream.step_mut(emitted);
                     let sums = &mut sums[..events.len()];
-                    backward_step(
+                    kernels.backward_step(
                         dynamics,
                         weights[index],
                         layer.gradient,
@@ -108,7 +110,7 @@ pub fn backward(
                         *error = round_error(sum, &mut statistics.saturations);
                     }
                 }
-                (_, emitted) => backward_step(
+                (_, emitted) => kernels.backward_step(
                     dynamics,
                     weights[index],
                     layer.gradient,

@@ -14,7 +14,7 @@ pub const MAX_SPIKES_PER_STEP: usize = 8;
 
 /// Neurons that are computed together: a vector register's worth on the host, one on a Cortex-M4,
 /// where anything more would only spill registers.
-pub(crate) const LANES: usize = if cfg!(target_arch = "arm") { 1 } else { 16 };
+pub(crate) const LANES: usize = if cfg!(target_arch = "arm") { 1 } else { 8 };
 
 /// State of a layer's neurons: membrane and current forward, their adjoints backward.
 #[derive(Debug)]
@@ -35,7 +35,11 @@ impl<'m> Neurons<'m> {
     /// If the lengths differ.
     pub fn reset(membrane: &'m mut [i32], current: &'m mut [i32]) -> Self {
         assert_eq!(membrane.len(), current.len());
-        let mut neurons = Self { membrane, current, awake: true };
+        let mut neurons = Self {
+            membrane,
+            current,
+            awake: true,
+        };
         neurons.silence();
         neurons
     }
@@ -89,7 +93,14 @@ pub fn forward_step(
     neurons.awake = true;
     let len = neurons.len();
     let blocks = len - len % LANES;
-    let mut step = Step { dynamics, weights, arrivals, neurons, log, statistics };
+    let mut step = Step {
+        dynamics,
+        weights,
+        arrivals,
+        neurons,
+        log,
+        statistics,
+    };
     for first in (0..blocks).step_by(LANES) {
         step.block::<LANES>(first)?;
     }
@@ -113,70 +124,86 @@ impl Step<'_, '_, '_, '_> {
     /// Advances `L` neurons from `first` on.
     #[inline(always)]
     fn block<const L: usize>(&mut self, first: usize) -> Result<(), LogFull> {
-        let v0: [i32; L] = lanes(self.neurons.membrane, first);
-        let i0: [i32; L] = lanes(self.neurons.current, first);
-        let (mut v1, mut i1) = ([0; L], [0; L]);
-        match self.dynamics.scheme() {
-            Scheme::Exact => self.exact(first, &v0, &i0, &mut v1, &mut i1),
-            Scheme::Grid => self.grid(first, &v0, &i0, &mut v1, &mut i1),
+        let (mut v1, i1) = match (self.dynamics.scheme(), self.arrivals.is_empty()) {
+            (Scheme::Exact, true) => self.exact_without_arrivals::<L>(first),
+            (Scheme::Exact, false) => self.exact::<L>(first),
+            (Scheme::Grid, _) => self.grid::<L>(first),
+        };
+        if v1.iter().fold(false, |above, &v| above | (v > ONE)) {
+            self.emit(first, &mut v1, &i1)?;
         }
-        let mut above = false;
-        for v in v1 {
-            above |= v > ONE;
-        }
-        if above {
-            for lane in 0..L {
-                if v1[lane] > ONE {
-                    let neuron = first + lane;
-                    v1[lane] = match self.dynamics.scheme() {
-                        Scheme::Exact => self.cross(neuron, v0[lane], i0[lane], v1[lane])?,
-                        Scheme::Grid => self.spike(neuron, 0, i1[lane] - v1[lane]).map(|()| 0)?,
-                    };
-                }
+        *lanes_mut(self.neurons.membrane, first) = v1;
+        *lanes_mut(self.neurons.current, first) = i1;
+        Ok(())
+    }
+
+    /// Emits the spikes of neurons that are above threshold at the end of the step.
+    #[cold]
+    fn emit<const L: usize>(
+        &mut self,
+        first: usize,
+        v1: &mut [i32; L],
+        i1: &[i32; L],
+    ) -> Result<(), LogFull> {
+        for (lane, (v, &i)) in v1.iter_mut().zip(i1).enumerate() {
+            if *v > ONE {
+                let neuron = first + lane;
+                *v = match self.dynamics.scheme() {
+                    Scheme::Exact => self.cross(neuron, *v)?,
+                    Scheme::Grid => self.spike(neuron, 0, i - *v).map(|()| 0)?,
+                };
             }
         }
-        self.neurons.membrane[first..first + L].copy_from_slice(&v1);
-        self.neurons.current[first..first + L].copy_from_slice(&i1);
         Ok(())
+    }
+
+    /// `I1 = es I0`, `V1 = em V0 + kf I0`.
+    #[inline(always)]
+    fn exact_without_arrivals<const L: usize>(&self, first: usize) -> ([i32; L], [i32; L]) {
+        let full = self.dynamics.step();
+        let v0: &[i32; L] = lanes(self.neurons.membrane, first);
+        let i0: &[i32; L] = lanes(self.neurons.current, first);
+        let (mut v1, mut i1) = ([0; L], [0; L]);
+        // States are at most 2^29, coefficients 2^31: each product is at most 2^60. em + kf <= 1 and
+        // es <= 1, so the results are no larger than the states.
+        for lane in 0..L {
+            let (v, i) = (i64::from(v0[lane]), i64::from(i0[lane]));
+            let di = i.wrapping_mul(i64::from(full.current_decay));
+            let dv = v
+                .wrapping_mul(i64::from(full.membrane_decay))
+                .wrapping_add(i.wrapping_mul(i64::from(full.current_to_membrane)));
+            i1[lane] = i0[lane].wrapping_add(high(di));
+            v1[lane] = v0[lane].wrapping_add(high(dv));
+        }
+        (v1, i1)
     }
 
     /// `I1 = es I0 + Σ w es[Q-f]`, `V1 = em V0 + kf I0 + Σ w kf[Q-f]`.
     #[inline(always)]
-    fn exact<const L: usize>(
-        &mut self,
-        first: usize,
-        v0: &[i32; L],
-        i0: &[i32; L],
-        v1: &mut [i32; L],
-        i1: &mut [i32; L],
-    ) {
+    fn exact<const L: usize>(&mut self, first: usize) -> ([i32; L], [i32; L]) {
         let full = self.dynamics.step();
-        let (es, em, kf) = (
-            i64::from(full.current_decay),
-            i64::from(full.membrane_decay),
-            i64::from(full.current_to_membrane),
-        );
-        // States are at most 2^29, coefficients 2^31: each product is at most 2^60.
+        let v0: &[i32; L] = lanes(self.neurons.membrane, first);
+        let i0: &[i32; L] = lanes(self.neurons.current, first);
+        // Products with the state: see above.
         let (mut fraction_v, mut fraction_i) = ([0i64; L], [0i64; L]);
         for lane in 0..L {
             let (v, i) = (i64::from(v0[lane]), i64::from(i0[lane]));
-            fraction_i[lane] = i.wrapping_mul(es);
-            fraction_v[lane] = v.wrapping_mul(em).wrapping_add(i.wrapping_mul(kf));
-        }
-        if self.arrivals.is_empty() {
-            // em + kf <= 1 and es <= 1, so the results are no larger than the states.
-            for lane in 0..L {
-                i1[lane] = i0[lane].wrapping_add(high(fraction_i[lane]));
-                v1[lane] = v0[lane].wrapping_add(high(fraction_v[lane]));
-            }
-            return;
+            fraction_i[lane] = i.wrapping_mul(i64::from(full.current_decay));
+            fraction_v[lane] = v
+                .wrapping_mul(i64::from(full.membrane_decay))
+                .wrapping_add(i.wrapping_mul(i64::from(full.current_to_membrane)));
         }
         let (mut whole_v, mut whole_i) = (v0.map(i64::from), i0.map(i64::from));
         for arrivals in self.arrivals.chunks(ARRIVALS_PER_FOLD) {
             for arrival in arrivals {
-                let row: [i32; L] = self.row(arrival, first);
-                let left = self.dynamics.over(self.dynamics.ticks() - usize::from(arrival.offset));
-                let (es, kf) = (i64::from(left.current_decay), i64::from(left.current_to_membrane));
+                let row: &[i32; L] = self.row(arrival, first);
+                let left = self
+                    .dynamics
+                    .over(self.dynamics.ticks() - usize::from(arrival.offset));
+                let (es, kf) = (
+                    i64::from(left.current_decay),
+                    i64::from(left.current_to_membrane),
+                );
                 // At most 32 products of 2^25 with 2^31 beside those of the state: below 2^62.
                 for lane in 0..L {
                     let w = i64::from(row[lane]);
@@ -192,33 +219,34 @@ impl Step<'_, '_, '_, '_> {
                 fraction_v[lane] &= 0xFFFF_FFFF;
             }
         }
+        let (mut v1, mut i1) = ([0; L], [0; L]);
         for lane in 0..L {
-            let i = whole_i[lane].wrapping_add((fraction_i[lane] + HALF) >> 32);
-            let v = whole_v[lane].wrapping_add((fraction_v[lane] + HALF) >> 32);
+            let i = whole_i[lane].wrapping_add(fraction_i[lane].wrapping_add(HALF) >> 32);
+            let v = whole_v[lane].wrapping_add(fraction_v[lane].wrapping_add(HALF) >> 32);
             i1[lane] = saturate(i, STATE_LIMIT, &mut self.statistics.saturations);
             v1[lane] = saturate(v, STATE_LIMIT, &mut self.statistics.saturations);
         }
+        (v1, i1)
     }
 
     /// `I1 = a I0 + Σ w`, `V1 = b V0 + (1 - b) I1`.
     #[inline(always)]
-    fn grid<const L: usize>(
-        &mut self,
-        first: usize,
-        v0: &[i32; L],
-        i0: &[i32; L],
-        v1: &mut [i32; L],
-        i1: &mut [i32; L],
-    ) {
+    fn grid<const L: usize>(&mut self, first: usize) -> ([i32; L], [i32; L]) {
         let full = self.dynamics.step();
-        let (a, b) = (i64::from(full.current_decay), i64::from(full.membrane_decay));
+        let (a, b) = (
+            i64::from(full.current_decay),
+            i64::from(full.membrane_decay),
+        );
+        let v0: &[i32; L] = lanes(self.neurons.membrane, first);
+        let i0: &[i32; L] = lanes(self.neurons.current, first);
+        let (mut v1, mut i1) = ([0; L], [0; L]);
         for lane in 0..L {
             i1[lane] = i0[lane].wrapping_add(high(i64::from(i0[lane]).wrapping_mul(a)));
         }
         if !self.arrivals.is_empty() {
             let mut whole = i1.map(i64::from);
             for arrival in self.arrivals {
-                let row: [i32; L] = self.row(arrival, first);
+                let row: &[i32; L] = self.row(arrival, first);
                 for lane in 0..L {
                     whole[lane] = whole[lane].wrapping_add(i64::from(row[lane]));
                 }
@@ -232,22 +260,27 @@ impl Step<'_, '_, '_, '_> {
             let difference = i64::from(v0[lane]).wrapping_sub(i64::from(i1[lane]));
             v1[lane] = v0[lane].wrapping_add(high(difference.wrapping_mul(b)));
         }
+        (v1, i1)
     }
 
     /// Weights of `L` neurons from `first` on, for the source of `arrival`.
     #[inline(always)]
-    fn row<const L: usize>(&self, arrival: &Event, first: usize) -> [i32; L] {
-        lanes(self.weights, usize::from(arrival.neuron) * self.neurons.len() + first)
+    fn row<const L: usize>(&self, arrival: &Event, first: usize) -> &[i32; L] {
+        lanes(
+            self.weights,
+            usize::from(arrival.neuron) * self.neurons.len() + first,
+        )
     }
 
     /// Finds the ticks at which a neuron that is above threshold at the end of the step has crossed
     /// it, emits its spikes, and returns the membrane at the end of the step.
-    #[cold]
-    fn cross(&mut self, neuron: usize, v0: i32, i0: i32, v1: i32) -> Result<i32, LogFull> {
+    fn cross(&mut self, neuron: usize, v1: i32) -> Result<i32, LogFull> {
         let ticks = self.dynamics.ticks();
+        let (v0, i0) = (self.neurons.membrane[neuron], self.neurons.current[neuron]);
         let mut crossed = [0usize; MAX_SPIKES_PER_STEP];
         let mut count = 0;
-        let mut behind = 0;
+        // The last tick known to be at or below threshold, and V there.
+        let (mut behind, mut v_behind) = (0, i64::from(v0));
         let mut v_end = v1;
         // A crossing at the last tick leaves no tick to cross again.
         while v_end > ONE && behind < ticks {
@@ -255,23 +288,15 @@ impl Step<'_, '_, '_, '_> {
                 self.statistics.suppressed_spikes += 1;
                 break;
             }
-            // V(below) <= 1 < V(above) holds by the last reset and by v_end.
-            let (mut below, mut above) = (behind, ticks);
-            while above - below > 1 {
-                let middle = (below + above) / 2;
-                if self.membrane_at(neuron, v0, i0, middle, &crossed[..count]) > i64::from(ONE) {
-                    above = middle;
-                } else {
-                    below = middle;
-                }
-            }
-            let slope = self.current_at(neuron, i0, above) - i64::from(ONE);
+            let at = |tick| self.membrane_at(neuron, v0, i0, tick, &crossed[..count]);
+            let (tick, v) = crossing((behind, v_behind), (ticks, i64::from(v_end)), at);
+            let slope = self.current_at(neuron, i0, tick) - i64::from(ONE);
             let slope = saturate(slope, STATE_LIMIT, &mut self.statistics.saturations);
-            self.spike(neuron, above, slope)?;
-            crossed[count] = above;
+            self.spike(neuron, tick, slope)?;
+            crossed[count] = tick;
             count += 1;
-            behind = above;
-            v_end -= decay(ONE, self.dynamics.over(ticks - above).membrane_decay);
+            (behind, v_behind) = (tick, v - i64::from(ONE));
+            v_end -= decay(ONE, self.dynamics.over(ticks - tick).membrane_decay);
         }
         Ok(v_end)
     }
@@ -283,12 +308,17 @@ impl Step<'_, '_, '_, '_> {
         let mut v = Wide::new(v0);
         v.add_product(v0, since_start.membrane_decay);
         v.add_product(i0, since_start.current_to_membrane);
-        for arrival in self.arrivals {
-            let offset = usize::from(arrival.offset);
-            if offset < tick {
-                let coefficient = self.dynamics.over(tick - offset).current_to_membrane;
-                v.add_product(self.weight(arrival, neuron), coefficient);
+        for arrivals in self.arrivals.chunks(ARRIVALS_PER_FOLD) {
+            let mut sum = 0i64;
+            for arrival in arrivals {
+                // Nothing is added by what arrives later: over no ticks the coefficient is zero.
+                let ticks = tick.saturating_sub(usize::from(arrival.offset));
+                let coefficient = self.dynamics.over(ticks).current_to_membrane;
+                let w = i64::from(self.weight(arrival, neuron));
+                // At most 32 products of 2^25 with 2^31.
+                sum = sum.wrapping_add(w.wrapping_mul(i64::from(coefficient)));
             }
+            v.add_fraction(sum);
         }
         crossed.iter().fold(v.rounded(), |v, &at| {
             v - i64::from(decay(ONE, self.dynamics.over(tick - at).membrane_decay))
@@ -317,16 +347,79 @@ impl Step<'_, '_, '_, '_> {
     /// Logs a spike.
     fn spike(&mut self, neuron: usize, tick: usize, slope: i32) -> Result<(), LogFull> {
         self.statistics.smallest_slope = self.statistics.smallest_slope.min(slope);
-        self.log.push(Event { neuron: neuron as u16, offset: tick as u16 }, slope)
+        self.log.push(
+            Event {
+                neuron: neuron as u16,
+                offset: tick as u16,
+            },
+            slope,
+        )
     }
+}
+
+/// The tick after `below` and up to `above` at which V has just risen above threshold, and V there:
+/// one tick earlier V is at or below it, or that tick is `below`. Both ends come with their V.
+///
+/// Guesses by the straight line between the ends, then looks at the tick beside the guess: V is so
+/// smooth over a step that this is nearly always the end of the search. Every other guess halves the
+/// interval, which bounds the search.
+fn crossing(
+    mut below: (usize, i64),
+    mut above: (usize, i64),
+    at: impl Fn(usize) -> i64,
+) -> (usize, i64) {
+    let mut halve = false;
+    while above.0 - below.0 > 1 {
+        let tick = if halve {
+            (below.0 + above.0) / 2
+        } else {
+            guess(below, above)
+        };
+        halve = !halve;
+        let v = at(tick);
+        let beside = if v > i64::from(ONE) {
+            above = (tick, v);
+            tick - 1
+        } else {
+            below = (tick, v);
+            tick + 1
+        };
+        if below.0 < beside && beside < above.0 {
+            let v = at(beside);
+            *(if v > i64::from(ONE) {
+                &mut above
+            } else {
+                &mut below
+            }) = (beside, v);
+        }
+    }
+    above
+}
+
+/// Where the straight line between two ticks crosses the threshold, to a tick strictly between them.
+fn guess(below: (usize, i64), above: (usize, i64)) -> usize {
+    let rise = (above.1 - below.1).max(1).cast_unsigned();
+    let needed = (i64::from(ONE) - below.1).max(0).cast_unsigned();
+    // 24 bits are enough for a guess, and spare a 64-bit division: an interval has at most 2^8 ticks.
+    let shift = (64 - rise.leading_zeros()).saturating_sub(24);
+    let (rise, needed) = ((rise >> shift) as u32, (needed >> shift) as u32);
+    let ticks = (above.0 - below.0) as u32;
+    let tick = needed.min(rise) * ticks / rise;
+    below.0 + (tick as usize).clamp(1, ticks as usize - 1)
 }
 
 /// `L` values from `first` on.
 #[inline(always)]
-pub(crate) fn lanes<const L: usize>(values: &[i32], first: usize) -> [i32; L] {
-    let mut lanes = [0; L];
-    lanes.copy_from_slice(&values[first..first + L]);
-    lanes
+pub(crate) fn lanes<const L: usize>(values: &[i32], first: usize) -> &[i32; L] {
+    let lanes = values[first..].first_chunk();
+    lanes.expect("the slice holds whole blocks")
+}
+
+/// `L` values from `first` on, to be changed.
+#[inline(always)]
+pub(crate) fn lanes_mut<const L: usize>(values: &mut [i32], first: usize) -> &mut [i32; L] {
+    let lanes = values[first..].first_chunk_mut();
+    lanes.expect("the slice holds whole blocks")
 }
 
 /// The high word of a sum of products (at most 2^62), rounded.

@@ -64,7 +64,11 @@ pub struct Statistics {
 
 impl Statistics {
     /// Nothing counted yet.
-    pub const NEW: Self = Self { saturations: 0, suppressed_spikes: 0, smallest_slope: i32::MAX };
+    pub const NEW: Self = Self {
+        saturations: 0,
+        suppressed_spikes: 0,
+        smallest_slope: i32::MAX,
+    };
 
     /// Adds what another layer, sample or processing element has counted.
     pub fn merge(&mut self, other: &Self) {
@@ -112,13 +116,22 @@ pub(crate) struct Wide {
 impl Wide {
     #[inline(always)]
     pub(crate) fn new(whole: i32) -> Self {
-        Self { whole: i64::from(whole), fraction: 0 }
+        Self {
+            whole: i64::from(whole),
+            fraction: 0,
+        }
     }
 
     #[inline(always)]
     pub(crate) fn add_product(&mut self, value: i32, coefficient: i32) {
         // The fraction is below 2^32 after each fold, a product at most 2^62.
-        self.fraction += i64::from(value) * i64::from(coefficient);
+        self.add_fraction(i64::from(value) * i64::from(coefficient));
+    }
+
+    /// Adds a sum of products (32 fraction bits) of at most 2^62.
+    #[inline(always)]
+    pub(crate) fn add_fraction(&mut self, sum: i64) {
+        self.fraction += sum;
         self.whole += self.fraction >> 32;
         self.fraction &= 0xFFFF_FFFF;
     }

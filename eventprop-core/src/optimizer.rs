@@ -87,7 +87,12 @@ impl Progress {
     /// Before the first minibatch.
     #[must_use]
     pub const fn new(learning_rate: f32) -> Self {
-        Self { steps: 0, learning_rate, beta1_power: 1.0, beta2_power: 1.0 }
+        Self {
+            steps: 0,
+            learning_rate,
+            beta1_power: 1.0,
+            beta2_power: 1.0,
+        }
     }
 }
 
@@ -158,7 +163,11 @@ impl Update {
             let weight = *w as f32 * (1.0 / (1u32 << STATE_FRACTION) as f32);
             let g = g as f32 * self.gradient_scale + weight * self.weight_decay;
             let step = match self.method {
-                Method::Adam { beta1, beta2, epsilon } => {
+                Method::Adam {
+                    beta1,
+                    beta2,
+                    epsilon,
+                } => {
                     *m = *m * beta1 + g * (1.0 - beta1);
                     *v = *v * beta2 + g * g * (1.0 - beta2);
                     self.rate * *m / (libm::sqrtf(*v) * self.root_scale + epsilon)
@@ -176,7 +185,11 @@ impl Update {
         if bumps.iter().any(|&bump| bump != 0) {
             let mut post = position % bumps.len();
             for w in weights {
-                *w = saturate(i64::from(*w) + i64::from(bumps[post]), WEIGHT_LIMIT, saturations);
+                *w = saturate(
+                    i64::from(*w) + i64::from(bumps[post]),
+                    WEIGHT_LIMIT,
+                    saturations,
+                );
                 post = if post + 1 == bumps.len() { 0 } else { post + 1 };
             }
         }
@@ -191,7 +204,11 @@ mod tests {
     #[test]
     fn adam_follows_its_formulas() {
         let settings = Settings {
-            method: Method::Adam { beta1: 0.9, beta2: 0.999, epsilon: 1e-8 },
+            method: Method::Adam {
+                beta1: 0.9,
+                beta2: 0.999,
+                epsilon: 1e-8,
+            },
             weight_decay: 0.01,
             tau_synapse_ms: 5.0,
             silent_neurons: SilentNeurons::default(),
@@ -203,14 +220,23 @@ mod tests {
             let gradient = 2.0 * (f64::from(w[0]) / f64::from(1 << 20) - 2.0);
             let raw = (gradient * 4.0 / 5.0 * f64::from(1 << 18)).round() as i64;
             Update::begin(&settings, &mut progress, 4).apply(
-                0, &mut w, &[raw], &mut m, &mut v, &[], &mut Statistics::NEW,
+                0,
+                &mut w,
+                &[raw],
+                &mut m,
+                &mut v,
+                &[],
+                &mut Statistics::NEW,
             );
             let g = raw as f64 * 5.0 / 4.0 / f64::from(1 << 18) + 0.01 * w64;
             m64 = 0.9 * m64 + 0.1 * g;
             v64 = 0.999 * v64 + 0.001 * g * g;
             let corrected = (v64 / (1.0 - 0.999f64.powi(t))).sqrt();
             w64 -= 0.05 * m64 / (1.0 - 0.9f64.powi(t)) / (corrected + 1e-8);
-            assert!((f64::from(w[0]) / f64::from(1 << 20) - w64).abs() < 1e-3, "step {t}");
+            assert!(
+                (f64::from(w[0]) / f64::from(1 << 20) - w64).abs() < 1e-3,
+                "step {t}"
+            );
         }
         assert!((w64 - 2.0).abs() < 0.1);
     }
@@ -221,14 +247,23 @@ mod tests {
             method: Method::Sgd { momentum: 0.5 },
             weight_decay: 0.0,
             tau_synapse_ms: 1.0,
-            silent_neurons: SilentNeurons { label_bump: 1 << 20, hidden_bump: 7 },
+            silent_neurons: SilentNeurons {
+                label_bump: 1 << 20,
+                hidden_bump: 7,
+            },
         };
         let mut progress = Progress::new(1.0);
         let mut statistics = Statistics::NEW;
         let (mut w, mut m, mut v) = ([0, 0, WEIGHT_LIMIT], [0f32; 3], [0f32; 3]);
         for _ in 0..2 {
             Update::begin(&settings, &mut progress, 1).apply(
-                2, &mut w, &[1 << 18, 0, 0], &mut m, &mut v, &[0, 5, 1], &mut statistics,
+                2,
+                &mut w,
+                &[1 << 18, 0, 0],
+                &mut m,
+                &mut v,
+                &[0, 5, 1],
+                &mut statistics,
             );
         }
         // Two steps of 1 and 1.5 down; the bump of neuron 2 twice; the others follow in turn.

@@ -78,7 +78,11 @@ pub fn fill(
     if step_ms > longest {
         return Err(TableError::StepTooLong(longest));
     }
-    let ticks = table.len().checked_sub(1).filter(|&t| t > 0).ok_or(TableError::Length)?;
+    let ticks = table
+        .len()
+        .checked_sub(1)
+        .filter(|&t| t > 0)
+        .ok_or(TableError::Length)?;
     for (d, entry) in table.iter_mut().enumerate() {
         let h = step_ms * d as f64 / ticks as f64;
         let (x_m, x_s) = (h / tau_membrane_ms, h / tau_synapse_ms);
@@ -135,7 +139,12 @@ impl<'t> Dynamics<'t> {
             && (scheme == Scheme::Exact || ticks == 1)
             && (1..=crate::neuron::MAX_SPIKES_PER_STEP).contains(&spikes_per_step)
             && (0..=numeric::STATE_LIMIT).contains(&slope_floor);
-        fits.then_some(Self { scheme, table, spikes_per_step, slope_floor: slope_floor.max(1) })
+        fits.then_some(Self {
+            scheme,
+            table,
+            spikes_per_step,
+            slope_floor: slope_floor.max(1),
+        })
     }
 
     /// The discretisation.
@@ -191,7 +200,10 @@ mod tests {
                 let (kf, kb) = if (tau_m - tau_s).abs() < 1e-3 {
                     (h / tau_m * em, h / tau_s * es)
                 } else {
-                    (tau_s / (tau_m - tau_s) * (em - es), tau_m / (tau_m - tau_s) * (em - es))
+                    (
+                        tau_s / (tau_m - tau_s) * (em - es),
+                        tau_m / (tau_m - tau_s) * (em - es),
+                    )
                 };
                 let pairs = [
                     (entry.current_decay, es - 1.0),
@@ -209,9 +221,17 @@ mod tests {
     #[test]
     fn impossible_times_are_refused() {
         let mut table = [Coefficients::default(); 2];
-        assert_eq!(fill(&mut table, 1.0, -20.0, 5.0), Err(TableError::NotPositive));
-        assert_eq!(fill(&mut table, 1.0, 20.0, f64::NAN), Err(TableError::NotPositive));
-        assert!(matches!(fill(&mut table, 4.0, 20.0, 5.0), Err(TableError::StepTooLong(t)) if (t - 3.4657).abs() < 1e-3));
+        assert_eq!(
+            fill(&mut table, 1.0, -20.0, 5.0),
+            Err(TableError::NotPositive)
+        );
+        assert_eq!(
+            fill(&mut table, 1.0, 20.0, f64::NAN),
+            Err(TableError::NotPositive)
+        );
+        assert!(
+            matches!(fill(&mut table, 4.0, 20.0, 5.0), Err(TableError::StepTooLong(t)) if (t - 3.4657).abs() < 1e-3)
+        );
         assert_eq!(fill(&mut [], 1.0, 20.0, 5.0), Err(TableError::Length));
     }
 }

@@ -99,8 +99,10 @@ pub mod sample {
     /// Step and event of a word.
     #[must_use]
     pub fn parse_event(word: u32) -> (u16, Event) {
-        let event =
-            Event { neuron: (word >> 9 & 0xFFF) as u16, offset: (word & 0x1FF) as u16 };
+        let event = Event {
+            neuron: (word >> 9 & 0xFFF) as u16,
+            offset: (word & 0x1FF) as u16,
+        };
         ((word >> 21) as u16, event)
     }
 
@@ -161,7 +163,9 @@ impl Input {
     pub fn start(&mut self, run: Run, memory: &[u64]) -> Result<(), Fault> {
         check(memory, self.layout.bytes)?;
         if run.stride as usize > self.config.sample_bytes {
-            return Err(Fault::Configuration("samples are longer than the input PE's buffer"));
+            return Err(Fault::Configuration(
+                "samples are longer than the input PE's buffer",
+            ));
         }
         let share = Share::new(self.config.replica, self.config.replicas, &run);
         self.run = Some((run, share));
@@ -191,15 +195,14 @@ impl Input {
     ///
     /// # Errors
     /// A [`Fault`]; the program is not to be polled again then.
-    pub fn poll<P: Platform>(
-        &mut self,
-        memory: &mut [u64],
-        pe: &mut P,
-    ) -> Result<Progress, Fault> {
+    pub fn poll<P: Platform>(&mut self, memory: &mut [u64], pe: &mut P) -> Result<Progress, Fault> {
         let mut worked = false;
         while let Some((packet, envelope)) = receive(pe)? {
             worked = true;
-            match (self.config.downstream.position(envelope.source), envelope.message) {
+            match (
+                self.config.downstream.position(envelope.source),
+                envelope.message,
+            ) {
                 (Some(n), Message::Acknowledge { position }) => {
                     self.outbox.acknowledged(n, position, &mut self.status)?;
                 }
@@ -224,7 +227,11 @@ impl Input {
             self.count_step(words);
         }
         if !self.outbox.open() {
-            return Ok(if worked { Progress::Worked } else { Progress::Idle });
+            return Ok(if worked {
+                Progress::Worked
+            } else {
+                Progress::Idle
+            });
         }
         let sent = self.sent;
         let message = |position: u32, n: usize| Message::Spike {
@@ -232,11 +239,13 @@ impl Input {
             index: n as u16,
             event: sample::parse_event(words[sample::HEAD_WORDS + sent + n]).1,
         };
-        if self.outbox.send_all(pe, &self.port, self.in_step, message, &mut self.status)? {
+        if self
+            .outbox
+            .send_all(pe, &self.port, self.in_step, message, &mut self.status)?
+        {
             for word in &words[sample::HEAD_WORDS + sent..][..self.in_step] {
                 let (step, event) = sample::parse_event(*word);
-                let ticks =
-                    (u32::from(step) << self.config.tick_bits) + u32::from(event.offset);
+                let ticks = (u32::from(step) << self.config.tick_bits) + u32::from(event.offset);
                 let hash = spike_hash(self.sample, 0, event.neuron.into(), ticks);
                 self.status.spike_digest = self.status.spike_digest.wrapping_add(hash);
             }
@@ -257,8 +266,10 @@ impl Input {
         let (events, _) = sample::parse_head(words[0]);
         let rest = &words[sample::HEAD_WORDS + self.sent..sample::HEAD_WORDS + usize::from(events)];
         let step = self.step as u16;
-        self.in_step =
-            rest.iter().take_while(|&&word| sample::parse_event(word).0 == step).count();
+        self.in_step = rest
+            .iter()
+            .take_while(|&&word| sample::parse_event(word).0 == step)
+            .count();
     }
 
     /// Checks a sample: events within memory, in order of steps, of existing channels and ticks.
@@ -285,7 +296,11 @@ impl Input {
     /// What the program waits for.
     #[must_use]
     pub fn waiting(&self) -> Waiting {
-        if self.run.is_none() { Waiting::Nothing } else { self.outbox.waiting() }
+        if self.run.is_none() {
+            Waiting::Nothing
+        } else {
+            self.outbox.waiting()
+        }
     }
 
     /// Whether the run under way, if any, trains.
@@ -296,6 +311,9 @@ impl Input {
 
     /// Clears what was counted.
     pub fn clear_status(&mut self) {
-        self.status = Status { smallest_slope: i32::MAX, ..Status::zeroed() };
+        self.status = Status {
+            smallest_slope: i32::MAX,
+            ..Status::zeroed()
+        };
     }
 }

@@ -165,7 +165,11 @@ impl Config {
             ends: plan.region(self.steps),
             arrivals: plan.region(self.arrival_capacity),
             arrival_ends: plan.region(self.steps * self.upstream.len()),
-            sums: plan.region(if self.upstream_has_neurons { arriving } else { 0 }),
+            sums: plan.region(if self.upstream_has_neurons {
+                arriving
+            } else {
+                0
+            }),
             forward_words: plan.region(forward.0),
             forward_flags: plan.region(forward.1),
             backward_words: plan.region(backward.0),
@@ -286,8 +290,17 @@ impl Layer {
     /// # Errors
     /// [`Fault::Configuration`].
     pub fn new(config: Config) -> Result<Self, Fault> {
-        let fault = |fits: bool, what| if fits { Ok(()) } else { Err(Fault::Configuration(what)) };
-        fault(config.neurons > 0 && config.inputs > 0, "a layer needs neurons and inputs")?;
+        let fault = |fits: bool, what| {
+            if fits {
+                Ok(())
+            } else {
+                Err(Fault::Configuration(what))
+            }
+        };
+        fault(
+            config.neurons > 0 && config.inputs > 0,
+            "a layer needs neurons and inputs",
+        )?;
         fault(
             config.first_neuron + config.neurons <= crate::numeric::MAX_NEURONS
                 && config.inputs <= crate::numeric::MAX_NEURONS + 1,
@@ -301,7 +314,11 @@ impl Layer {
             (1..=super::stream::MAX_WINDOW).contains(&config.window),
             "the window must be 1 to 4 steps",
         )?;
-        let port = |direction, neighbours| Port { source: config.source, direction, neighbours };
+        let port = |direction, neighbours| Port {
+            source: config.source,
+            direction,
+            neighbours,
+        };
         let errors = [config.events_per_step() as u16; MAX_NEIGHBOURS];
         Ok(Self {
             config,
@@ -317,7 +334,12 @@ impl Layer {
                 config.window,
             ),
             backward_out: Outbox::new(config.upstream, config.window),
-            share: Share { replica: 0, replicas: 1, samples: 0, batch: 1 },
+            share: Share {
+                replica: 0,
+                replicas: 1,
+                samples: 0,
+                batch: 1,
+            },
             mode: Mode::Evaluate,
             phase: Phase::Done,
             minibatch: 0,
@@ -357,9 +379,15 @@ impl Layer {
     }
 
     fn dynamics<'t>(&self, table: &'t [Coefficients]) -> Result<Dynamics<'t>, Fault> {
-        let Config { scheme, spikes_per_step, slope_floor, .. } = self.config;
-        Dynamics::new(scheme, table, spikes_per_step, slope_floor)
-            .ok_or(Fault::Configuration("ticks, spikes per step or slope floor out of range"))
+        let Config {
+            scheme,
+            spikes_per_step,
+            slope_floor,
+            ..
+        } = self.config;
+        Dynamics::new(scheme, table, spikes_per_step, slope_floor).ok_or(Fault::Configuration(
+            "ticks, spikes per step or slope floor out of range",
+        ))
     }
 
     fn begin_minibatch(&mut self, memory: &mut Memory<'_>) {
@@ -429,8 +457,12 @@ impl Layer {
             Phase::Released => self.take_release(&mut memory),
         };
         // A busy transmitter asks for another call.
-        worked |= !self.forward_in.acknowledge(pe, &self.up, false, &mut self.status)?;
-        worked |= !self.backward_in.acknowledge(pe, &self.down, false, &mut self.status)?;
+        worked |= !self
+            .forward_in
+            .acknowledge(pe, &self.up, false, &mut self.status)?;
+        worked |= !self
+            .backward_in
+            .acknowledge(pe, &self.down, false, &mut self.status)?;
         Ok(match (self.phase, worked) {
             (Phase::Done, false) => Progress::Done,
             (_, true) => Progress::Worked,
@@ -445,7 +477,12 @@ impl Layer {
         packet: s2_hal::packet::Packet,
         envelope: Envelope,
     ) -> Result<(), Fault> {
-        let Envelope { direction, source, message, .. } = envelope;
+        let Envelope {
+            direction,
+            source,
+            message,
+            ..
+        } = envelope;
         let unexpected = Fault::UnexpectedPacket { key: packet.key };
         let status = &mut self.status;
         match (direction, message) {
@@ -463,16 +500,29 @@ impl Layer {
             (Direction::Downstream, message) => {
                 let from = self.config.upstream.position(source).ok_or(unexpected)?;
                 match message {
-                    Message::Spike { position, index, event } => {
-                        let place =
-                            Place { position, position_bits: SPIKE_POSITION_BITS, index, lane: 0 };
+                    Message::Spike {
+                        position,
+                        index,
+                        event,
+                    } => {
+                        let place = Place {
+                            position,
+                            position_bits: SPIKE_POSITION_BITS,
+                            index,
+                            lane: 0,
+                        };
                         let word = u32::from(event.neuron) << 16 | u32::from(event.offset);
                         let memory = &mut memory.forward;
-                        self.forward_in.word(memory, from, packet, &place, word, status)
+                        self.forward_in
+                            .word(memory, from, packet, &place, word, status)
                     }
-                    Message::Marker { position, count, checksum } => {
-                        self.forward_in.marker(from, position, count, checksum, status)
-                    }
+                    Message::Marker {
+                        position,
+                        count,
+                        checksum,
+                    } => self
+                        .forward_in
+                        .marker(from, position, count, checksum, status),
                     Message::Acknowledge { position } if self.config.upstream_has_neurons => {
                         self.backward_out.acknowledged(from, position, status)
                     }
@@ -482,20 +532,34 @@ impl Layer {
             (Direction::Upstream, message) => {
                 let from = self.config.downstream.position(source).ok_or(unexpected)?;
                 match message {
-                    Message::Error { position, index, part, word } => {
+                    Message::Error {
+                        position,
+                        index,
+                        part,
+                        word,
+                    } => {
                         let lane = match (part, self.config.downstream_split) {
                             (ErrorPart::Whole, false) | (ErrorPart::High, true) => 0,
                             (ErrorPart::Low, true) => 1,
                             _ => return Err(unexpected),
                         };
-                        let place =
-                            Place { position, position_bits: ERROR_POSITION_BITS, index, lane };
+                        let place = Place {
+                            position,
+                            position_bits: ERROR_POSITION_BITS,
+                            index,
+                            lane,
+                        };
                         let memory = &mut memory.backward;
-                        self.backward_in.word(memory, from, packet, &place, word, status)
+                        self.backward_in
+                            .word(memory, from, packet, &place, word, status)
                     }
-                    Message::Marker { position, count, checksum } => {
-                        self.backward_in.marker(from, position, count, checksum, status)
-                    }
+                    Message::Marker {
+                        position,
+                        count,
+                        checksum,
+                    } => self
+                        .backward_in
+                        .marker(from, position, count, checksum, status),
                     Message::Acknowledge { position } => {
                         self.forward_out.acknowledged(from, position, status)
                     }
@@ -530,10 +594,16 @@ impl Layer {
             let message = |position: u32, n: usize| Message::Spike {
                 position: position as u16,
                 index: n as u16,
-                event: Event { neuron: first + events[n].neuron, offset: events[n].offset },
+                event: Event {
+                    neuron: first + events[n].neuron,
+                    offset: events[n].offset,
+                },
             };
             let status = &mut self.status;
-            if self.forward_out.send_all(pe, &self.down, events.len(), message, status)? {
+            if self
+                .forward_out
+                .send_all(pe, &self.down, events.len(), message, status)?
+            {
                 self.sending = false;
                 self.step += 1;
             }
@@ -561,10 +631,17 @@ impl Layer {
         let sources = self.config.upstream;
         for (n, &source) in sources.sources().iter().enumerate() {
             for &word in self.forward_in.words(&memory.forward, n) {
-                let event = Event { neuron: (word >> 16) as u16, offset: word as u16 };
+                let event = Event {
+                    neuron: (word >> 16) as u16,
+                    offset: word as u16,
+                };
                 let Event { neuron, offset } = event;
                 if usize::from(neuron) >= self.config.inputs || offset > ticks {
-                    return Err(Fault::EventOutOfRange { source, neuron, offset });
+                    return Err(Fault::EventOutOfRange {
+                        source,
+                        neuron,
+                        offset,
+                    });
                 }
                 let capacity = memory.arrivals.len();
                 let position = self.consumed as u32;
@@ -589,9 +666,7 @@ impl Layer {
         let dynamics = self.dynamics(memory.table)?;
         let sources = self.config.upstream.len();
         let arrivals = match self.step.checked_sub(self.config.scheme.delay()) {
-            Some(emitted) => {
-                &memory.arrivals[arrivals_of(memory.arrival_ends, sources, emitted)]
-            }
+            Some(emitted) => &memory.arrivals[arrivals_of(memory.arrival_ends, sources, emitted)],
             None => &[],
         };
         let mut neurons = Neurons {
@@ -683,7 +758,12 @@ impl Layer {
                     (_, 0) => (ErrorPart::High, (sum >> 32) as u32),
                     _ => (ErrorPart::Low, sum as u32),
                 };
-                Message::Error { position: position as u16, index: index as u16, part, word }
+                Message::Error {
+                    position: position as u16,
+                    index: index as u16,
+                    part,
+                    word,
+                }
             };
             let events = |n| if arrived_in_time { of(n).1 } else { 0 };
             if self.backward_out.send_each(
@@ -737,9 +817,7 @@ impl Layer {
         }
         let sources = self.config.upstream.len();
         let arrivals = match step.checked_sub(self.config.scheme.delay()) {
-            Some(emitted) => {
-                &memory.arrivals[arrivals_of(memory.arrival_ends, sources, emitted)]
-            }
+            Some(emitted) => &memory.arrivals[arrivals_of(memory.arrival_ends, sources, emitted)],
             None => &[],
         };
         let weights = self.config.inputs * self.config.neurons;
@@ -748,8 +826,10 @@ impl Layer {
             current: memory.current,
             awake: self.awake,
         };
-        let sums =
-            self.config.upstream_has_neurons.then(|| &mut memory.sums[..arrivals.len()]);
+        let sums = self
+            .config
+            .upstream_has_neurons
+            .then(|| &mut memory.sums[..arrivals.len()]);
         kernels.backward_step(
             &dynamics,
             &memory.weights[..weights],
@@ -774,7 +854,11 @@ impl Layer {
     fn ready<P: Platform>(&mut self, pe: &mut P) -> Result<bool, Fault> {
         let minibatch = self.updates.wrapping_add(1) as u16;
         let message = Message::Ready { minibatch };
-        if self.down.send(pe, Target::Optimizer, message, &mut self.status)?.is_some() {
+        if self
+            .down
+            .send(pe, Target::Optimizer, message, &mut self.status)?
+            .is_some()
+        {
             self.phase = Phase::Released;
         }
         Ok(true)
@@ -807,18 +891,28 @@ impl Layer {
                 Waiting::Nothing => self.backward_out.waiting(),
                 waiting => waiting,
             },
-            Phase::Released => Waiting::Weights { minibatch: self.updates },
+            Phase::Released => Waiting::Weights {
+                minibatch: self.updates,
+            },
         }
     }
 }
 
 /// The log as it stands after `steps` steps.
 fn log<'a>(memory: &'a mut Memory<'_>, steps: usize) -> EventLog<'a> {
-    EventLog::resume(memory.events, memory.slopes, memory.errors, memory.ends, steps)
+    EventLog::resume(
+        memory.events,
+        memory.slopes,
+        memory.errors,
+        memory.ends,
+        steps,
+    )
 }
 
 /// Indices of the arrivals of a step.
 fn arrivals_of(ends: &[u32], sources: usize, step: usize) -> core::ops::Range<usize> {
-    let start = (step * sources).checked_sub(1).map_or(0, |before| ends[before] as usize);
+    let start = (step * sources)
+        .checked_sub(1)
+        .map_or(0, |before| ends[before] as usize);
     start..ends[(step + 1) * sources - 1] as usize
 }

@@ -155,7 +155,10 @@ impl<'m> Memory<'m> {
             errors: cut.take(layout.errors),
             order: cut.take(layout.order),
             head: cut.take(layout.head),
-            inbox: InboxMemory { words: cut.take(layout.words), arrived: cut.take(layout.flags) },
+            inbox: InboxMemory {
+                words: cut.take(layout.words),
+                arrived: cut.take(layout.flags),
+            },
         }
     }
 }
@@ -251,7 +254,10 @@ impl Loss {
             (Some(sample), _) => {
                 self.sample = sample;
                 self.step = 0;
-                memory.first.fill(FirstSpike { ticks: SILENT, ..FirstSpike::zeroed() });
+                memory.first.fill(FirstSpike {
+                    ticks: SILENT,
+                    ..FirstSpike::zeroed()
+                });
                 self.phase = Phase::Forward;
             }
             (None, Mode::Train) => {
@@ -271,11 +277,7 @@ impl Loss {
     ///
     /// # Errors
     /// A [`Fault`]; the program is not to be polled again then.
-    pub fn poll<P: Platform>(
-        &mut self,
-        memory: &mut [u64],
-        pe: &mut P,
-    ) -> Result<Progress, Fault> {
+    pub fn poll<P: Platform>(&mut self, memory: &mut [u64], pe: &mut P) -> Result<Progress, Fault> {
         let mut memory = Memory::new(&self.layout, memory);
         let mut worked = false;
         while let Some((packet, envelope)) = receive(pe)? {
@@ -289,7 +291,11 @@ impl Loss {
             Phase::Ready => {
                 let minibatch = self.updates.wrapping_add(1) as u16;
                 let message = Message::Ready { minibatch };
-                if self.port.send(pe, Target::Optimizer, message, &mut self.status)?.is_some() {
+                if self
+                    .port
+                    .send(pe, Target::Optimizer, message, &mut self.status)?
+                    .is_some()
+                {
                     self.phase = Phase::Released;
                 }
                 true
@@ -304,7 +310,9 @@ impl Loss {
                 released
             }
         };
-        worked |= !self.inbox.acknowledge(pe, &self.port, false, &mut self.status)?;
+        worked |= !self
+            .inbox
+            .acknowledge(pe, &self.port, false, &mut self.status)?;
         Ok(match (self.phase, worked) {
             (Phase::Done, false) => Progress::Done,
             (_, true) => Progress::Worked,
@@ -331,28 +339,38 @@ impl Loss {
             }
             return Ok(());
         }
-        let from = self.config.upstream.position(envelope.source).ok_or(unexpected)?;
+        let from = self
+            .config
+            .upstream
+            .position(envelope.source)
+            .ok_or(unexpected)?;
         match envelope.message {
-            Message::Spike { position, index, event } => {
-                let place = Place { position, position_bits: SPIKE_POSITION_BITS, index, lane: 0 };
+            Message::Spike {
+                position,
+                index,
+                event,
+            } => {
+                let place = Place {
+                    position,
+                    position_bits: SPIKE_POSITION_BITS,
+                    index,
+                    lane: 0,
+                };
                 let word = u32::from(event.neuron) << 16 | u32::from(event.offset);
-                self.inbox.word(&mut memory.inbox, from, packet, &place, word, status)
+                self.inbox
+                    .word(&mut memory.inbox, from, packet, &place, word, status)
             }
-            Message::Marker { position, count, checksum } => {
-                self.inbox.marker(from, position, count, checksum, status)
-            }
-            Message::Acknowledge { position } => {
-                self.outbox.acknowledged(from, position, status)
-            }
+            Message::Marker {
+                position,
+                count,
+                checksum,
+            } => self.inbox.marker(from, position, count, checksum, status),
+            Message::Acknowledge { position } => self.outbox.acknowledged(from, position, status),
             _ => Err(unexpected),
         }
     }
 
-    fn forward<P: Platform>(
-        &mut self,
-        memory: &mut Memory<'_>,
-        pe: &mut P,
-    ) -> Result<bool, Fault> {
+    fn forward<P: Platform>(&mut self, memory: &mut Memory<'_>, pe: &mut P) -> Result<bool, Fault> {
         if self.step < self.config.steps {
             if !self.inbox.complete()? {
                 return Ok(false);
@@ -360,10 +378,13 @@ impl Loss {
             for (n, &source) in self.config.upstream.sources().iter().enumerate() {
                 for (index, &word) in self.inbox.words(&memory.inbox, n).iter().enumerate() {
                     let (neuron, offset) = ((word >> 16) as u16, word as u16);
-                    let first = memory
-                        .first
-                        .get_mut(usize::from(neuron))
-                        .ok_or(Fault::EventOutOfRange { source, neuron, offset })?;
+                    let first = memory.first.get_mut(usize::from(neuron)).ok_or(
+                        Fault::EventOutOfRange {
+                            source,
+                            neuron,
+                            offset,
+                        },
+                    )?;
                     // Events of a neuron come in order of time.
                     if first.ticks == SILENT {
                         *first = FirstSpike {
@@ -391,11 +412,7 @@ impl Loss {
         Ok(true)
     }
 
-    fn evaluate<P: Platform>(
-        &mut self,
-        memory: &mut Memory<'_>,
-        pe: &mut P,
-    ) -> Result<(), Fault> {
+    fn evaluate<P: Platform>(&mut self, memory: &mut Memory<'_>, pe: &mut P) -> Result<(), Fault> {
         let sample = sample_number(pe, &self.run, self.sample, memory.order)?;
         read(pe, sample_address(&self.run, sample)?, memory.head)?;
         let (_, label) = input::sample::parse_head(memory.head[0]);
@@ -427,7 +444,10 @@ impl Loss {
                 | flag(outcome.label_silent, SampleResult::LABEL_SILENT),
         };
         memory.head.copy_from_slice(bytemuck::cast_slice(&[result]));
-        let to = offset(self.run.results, self.sample as usize * size_of::<SampleResult>())?;
+        let to = offset(
+            self.run.results,
+            self.sample as usize * size_of::<SampleResult>(),
+        )?;
         write(pe, memory.head, to)
     }
 
@@ -448,7 +468,9 @@ impl Loss {
             })
         };
         let message = |position: u32, n: usize, packet: usize| {
-            let Some(first) = of(n).nth(packet) else { unreachable!("counted before") };
+            let Some(first) = of(n).nth(packet) else {
+                unreachable!("counted before")
+            };
             Message::Error {
                 position: position as u16,
                 index: first.index,
@@ -457,7 +479,10 @@ impl Loss {
             }
         };
         let status = &mut self.status;
-        if self.outbox.send_each(pe, &self.port, 1, |n| of(n).count(), message, status)? {
+        if self
+            .outbox
+            .send_each(pe, &self.port, 1, |n| of(n).count(), message, status)?
+        {
             self.step += 1;
             if self.step == self.config.steps {
                 self.begin_sample(self.share.next(self.minibatch, self.sample), memory);
@@ -473,7 +498,9 @@ impl Loss {
             Phase::Done | Phase::Ready => Waiting::Nothing,
             Phase::Forward => self.inbox.waiting(),
             Phase::Backward => self.outbox.waiting(),
-            Phase::Released => Waiting::Weights { minibatch: self.updates },
+            Phase::Released => Waiting::Weights {
+                minibatch: self.updates,
+            },
         }
     }
 }

@@ -56,7 +56,11 @@ impl Plan {
 
     /// Places a region of `len` values behind all others.
     pub fn region<T: Pod>(&mut self, len: usize) -> Region<T> {
-        let region = Region { offset: self.end, len, of: PhantomData };
+        let region = Region {
+            offset: self.end,
+            len,
+            of: PhantomData,
+        };
         self.end += region.padded_bytes();
         region
     }
@@ -77,7 +81,10 @@ pub(crate) struct Cut<'m> {
 
 impl<'m> Cut<'m> {
     pub(crate) fn new(memory: &'m mut [u64]) -> Self {
-        Self { rest: memory, at: 0 }
+        Self {
+            rest: memory,
+            at: 0,
+        }
     }
 
     /// The next region; panics if it is not the next, or the memory is too short for it.
@@ -95,7 +102,10 @@ impl<'m> Cut<'m> {
 pub(crate) fn check(memory: &[u64], bytes: usize) -> Result<(), Fault> {
     let available = size_of_val(memory);
     if available < bytes {
-        return Err(Fault::MemoryTooSmall { needed: bytes, available });
+        return Err(Fault::MemoryTooSmall {
+            needed: bytes,
+            available,
+        });
     }
     Ok(())
 }

@@ -205,16 +205,30 @@ impl fmt::Display for Fault {
         match *self {
             Self::RingOverrun => write!(f, "the receive ring overflowed and packets were lost"),
             Self::UnknownPacket { key } => {
-                write!(f, "packet with key {key:#010x} is of no known kind, or its payload was altered")
+                write!(
+                    f,
+                    "packet with key {key:#010x} is of no known kind, or its payload was altered"
+                )
             }
             Self::UnexpectedPacket { key } => {
-                write!(f, "packet with key {key:#010x} is not meant for this program")
+                write!(
+                    f,
+                    "packet with key {key:#010x} is not meant for this program"
+                )
             }
-            Self::BeyondWindow { source, expected, ahead } => write!(
+            Self::BeyondWindow {
+                source,
+                expected,
+                ahead,
+            } => write!(
                 f,
                 "packet from source {source} is {ahead} steps ahead of position {expected}, beyond the window"
             ),
-            Self::IndexOutOfRange { source, index, limit } => write!(
+            Self::IndexOutOfRange {
+                source,
+                index,
+                limit,
+            } => write!(
                 f,
                 "event number {index} from source {source}, which may send {limit} in a step"
             ),
@@ -226,11 +240,20 @@ impl fmt::Display for Fault {
                 f,
                 "checksum of position {position} from source {source} is wrong: a packet was altered"
             ),
-            Self::TooManyEvents { source, position, announced, arrived } => write!(
+            Self::TooManyEvents {
+                source,
+                position,
+                announced,
+                arrived,
+            } => write!(
                 f,
                 "marker of position {position} from source {source} announces {announced} events, {arrived} arrived"
             ),
-            Self::EventOutOfRange { source, neuron, offset } => write!(
+            Self::EventOutOfRange {
+                source,
+                neuron,
+                offset,
+            } => write!(
                 f,
                 "event from source {source} names neuron {neuron} at tick {offset}, which do not exist"
             ),
@@ -246,7 +269,10 @@ impl fmt::Display for Fault {
             Self::Dma(kind) => write!(f, "DMA failed: {kind:?}"),
             Self::Send(kind) => write!(f, "a packet could not be sent: {kind:?}"),
             Self::MemoryTooSmall { needed, available } => {
-                write!(f, "the program needs {needed} bytes of memory, the PE has {available}")
+                write!(
+                    f,
+                    "the program needs {needed} bytes of memory, the PE has {available}"
+                )
             }
             Self::Configuration(what) => write!(f, "configuration: {what}"),
         }
@@ -338,15 +364,28 @@ impl fmt::Display for Waiting {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match *self {
             Self::Nothing => write!(f, "nothing"),
-            Self::Marker { source, position, arrived } => write!(
+            Self::Marker {
+                source,
+                position,
+                arrived,
+            } => write!(
                 f,
                 "the marker of position {position} from source {source} ({arrived} events of it have arrived)"
             ),
-            Self::Events { source, position, announced, arrived } => write!(
+            Self::Events {
+                source,
+                position,
+                announced,
+                arrived,
+            } => write!(
                 f,
                 "events of position {position} from source {source}: the marker says {announced}, {arrived} arrived"
             ),
-            Self::Acknowledgement { source, acknowledged, position } => write!(
+            Self::Acknowledgement {
+                source,
+                acknowledged,
+                position,
+            } => write!(
                 f,
                 "source {source} to acknowledge, which has consumed {acknowledged} positions, before sending position {position}"
             ),
@@ -400,8 +439,17 @@ pub(crate) struct Share {
 impl Share {
     pub(crate) fn new(replica: u32, replicas: u32, run: &Run) -> Self {
         // Minibatches matter to training only.
-        let batch = if run.mode == Mode::Train { run.batch } else { run.samples };
-        Self { replica, replicas, samples: run.samples, batch: batch.max(1) }
+        let batch = if run.mode == Mode::Train {
+            run.batch
+        } else {
+            run.samples
+        };
+        Self {
+            replica,
+            replicas,
+            samples: run.samples,
+            batch: batch.max(1),
+        }
     }
 
     pub(crate) fn minibatches(&self) -> u32 {
@@ -485,7 +533,12 @@ pub fn spike_hash(sample: u32, layer: u32, neuron: u32, ticks: u32) -> u64 {
 /// steps under way, each of them at most its events (of `words_per_event` packets) and a marker, and
 /// every packet takes two words; `control` packets come on top.
 #[must_use]
-pub fn ring_words(window: usize, events_per_step: usize, packets_per_event: usize, sources: usize) -> usize {
+pub fn ring_words(
+    window: usize,
+    events_per_step: usize,
+    packets_per_event: usize,
+    sources: usize,
+) -> usize {
     2 * window * (events_per_step * packets_per_event + sources)
 }
 
@@ -532,6 +585,8 @@ pub(crate) fn sample_number<P: Platform>(
 
 /// Address of a sample.
 pub(crate) fn sample_address(run: &Run, sample: u32) -> Result<dma::Address, Fault> {
-    let at = sample.checked_mul(run.stride).ok_or(Fault::BadSample { sample })?;
+    let at = sample
+        .checked_mul(run.stride)
+        .ok_or(Fault::BadSample { sample })?;
     offset(run.data, at as usize)
 }

@@ -137,15 +137,23 @@ impl Config {
     /// Words of receive ring that the replicas can fill.
     #[must_use]
     pub fn ring_words(&self) -> usize {
-        2 * self.reporting.iter().map(|word| word.count_ones() as usize).sum::<usize>()
+        2 * self
+            .reporting
+            .iter()
+            .map(|word| word.count_ones() as usize)
+            .sum::<usize>()
     }
 
     /// Places the program's memory.
     #[must_use]
     pub fn layout(&self) -> Layout {
         let weights = self.parts().iter().map(Part::padded).sum();
-        let widest =
-            self.parts().iter().map(|part| usize::from(part.neurons)).max().unwrap_or(0);
+        let widest = self
+            .parts()
+            .iter()
+            .map(|part| usize::from(part.neurons))
+            .max()
+            .unwrap_or(0);
         let counts = widest.max(self.outputs).next_multiple_of(4);
         let mut plan = Plan::new();
         let mut layout = Layout {
@@ -203,7 +211,12 @@ enum Phase {
     /// Waits for the gradients of a minibatch.
     Collect,
     /// Works through the weights: which part, where it starts among all, and how far it is.
-    Update { update: Update, part: usize, start: usize, position: usize },
+    Update {
+        update: Update,
+        part: usize,
+        start: usize,
+        position: usize,
+    },
     /// Sends the release.
     Release,
 }
@@ -265,22 +278,23 @@ impl Optimizer {
     ///
     /// # Errors
     /// A [`Fault`]; the program is not to be polled again then.
-    pub fn poll<P: Platform>(
-        &mut self,
-        memory: &mut [u64],
-        pe: &mut P,
-    ) -> Result<Progress, Fault> {
+    pub fn poll<P: Platform>(&mut self, memory: &mut [u64], pe: &mut P) -> Result<Progress, Fault> {
         let mut memory = Memory::new(&self.layout, memory);
         let mut worked = false;
         while let Some((packet, envelope)) = receive(pe)? {
-            self.accept(envelope).ok_or(Fault::UnexpectedPacket { key: packet.key })?;
+            self.accept(envelope)
+                .ok_or(Fault::UnexpectedPacket { key: packet.key })?;
             worked = true;
         }
         match self.phase {
             Phase::Done => return Ok(Progress::Done),
             Phase::Collect => {
                 if self.reported != self.config.reporting {
-                    return Ok(if worked { Progress::Worked } else { Progress::Idle });
+                    return Ok(if worked {
+                        Progress::Worked
+                    } else {
+                        Progress::Idle
+                    });
                 }
                 self.reported = [0; 8];
                 let samples = self.batch.min(self.samples - self.minibatch * self.batch);
@@ -295,9 +309,19 @@ impl Optimizer {
                 block.steps = progress.steps;
                 block.beta1_power = progress.beta1_power;
                 block.beta2_power = progress.beta2_power;
-                self.phase = Phase::Update { update, part: 0, start: 0, position: 0 };
+                self.phase = Phase::Update {
+                    update,
+                    part: 0,
+                    start: 0,
+                    position: 0,
+                };
             }
-            Phase::Update { update, part, start, position } => {
+            Phase::Update {
+                update,
+                part,
+                start,
+                position,
+            } => {
                 self.update(&mut memory, pe, &update, part, start, position)?;
             }
             Phase::Release => self.release(&mut memory, pe)?,
@@ -306,8 +330,13 @@ impl Optimizer {
     }
 
     fn accept(&mut self, envelope: Envelope) -> Option<()> {
-        let Message::Ready { minibatch } = envelope.message else { return None };
-        let (word, bit) = (usize::from(envelope.source) / 32, 1 << (envelope.source % 32));
+        let Message::Ready { minibatch } = envelope.message else {
+            return None;
+        };
+        let (word, bit) = (
+            usize::from(envelope.source) / 32,
+            1 << (envelope.source % 32),
+        );
         if self.config.reporting[word] & bit == 0 {
             return None;
         }
@@ -346,7 +375,10 @@ impl Optimizer {
         let sum = &mut memory.sum[..padded];
         sum.fill(0);
         for replica in 0..replicas {
-            let from = offset(Address(homes(replica).gradient), position * size_of::<i64>())?;
+            let from = offset(
+                Address(homes(replica).gradient),
+                position * size_of::<i64>(),
+            )?;
             let gradient = &mut memory.gradient[..padded];
             read(pe, from, gradient)?;
             for (sum, gradient) in sum.iter_mut().zip(gradient) {
@@ -378,7 +410,12 @@ impl Optimizer {
         self.phase = if number == parts {
             Phase::Release
         } else {
-            Phase::Update { update: *update, part: number, start, position }
+            Phase::Update {
+                update: *update,
+                part: number,
+                start,
+                position,
+            }
         };
         Ok(())
     }
@@ -398,7 +435,11 @@ impl Optimizer {
         let bumps = &mut bumps[..neurons];
         bumps.fill(0);
         let (needed, first, counted) = if part.output {
-            (remedy.label_bump != 0, usize::from(part.first_neuron), self.config.outputs)
+            (
+                remedy.label_bump != 0,
+                usize::from(part.first_neuron),
+                self.config.outputs,
+            )
         } else {
             (remedy.hidden_bump != 0, 0, neurons)
         };
@@ -408,7 +449,11 @@ impl Optimizer {
         let counts = &mut counts[..counted.next_multiple_of(4)];
         for replica in 0..replicas {
             let home = homes(replica);
-            let from = if part.output { home.silent_labels } else { home.spike_counts };
+            let from = if part.output {
+                home.silent_labels
+            } else {
+                home.spike_counts
+            };
             read(pe, Address(from), counts)?;
             for (sum, &count) in bumps.iter_mut().zip(&counts[first..]) {
                 *sum += count.cast_signed();
@@ -426,16 +471,14 @@ impl Optimizer {
         Ok(())
     }
 
-    fn release<P: Platform>(
-        &mut self,
-        memory: &mut Memory<'_>,
-        pe: &mut P,
-    ) -> Result<(), Fault> {
+    fn release<P: Platform>(&mut self, memory: &mut Memory<'_>, pe: &mut P) -> Result<(), Fault> {
         let packet = pack(Envelope {
             direction: Direction::Downstream,
             source: self.config.source,
             target: Target::All,
-            message: Message::Release { minibatch: self.updates.wrapping_add(1) as u16 },
+            message: Message::Release {
+                minibatch: self.updates.wrapping_add(1) as u16,
+            },
         });
         let sent = match &self.config.release {
             Release::Router => pe.try_send(Fanout::Router, packet),
@@ -462,7 +505,9 @@ impl Optimizer {
     /// What the program waits for.
     #[must_use]
     pub fn waiting(&self) -> Waiting {
-        let Phase::Collect = self.phase else { return Waiting::Nothing };
+        let Phase::Collect = self.phase else {
+            return Waiting::Nothing;
+        };
         let missing = (0..=u8::MAX).find(|&source| {
             let (word, bit) = (usize::from(source) / 32, 1 << (source % 32));
             self.config.reporting[word] & !self.reported[word] & bit != 0

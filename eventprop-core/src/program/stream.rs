@@ -41,8 +41,11 @@ pub struct Neighbours {
 
 impl Neighbours {
     /// No neighbours.
-    pub const NONE: Self =
-        Self { sources: [0; MAX_NEIGHBOURS], len: 0, routing: Routing::Router };
+    pub const NONE: Self = Self {
+        sources: [0; MAX_NEIGHBOURS],
+        len: 0,
+        routing: Routing::Router,
+    };
 
     /// Takes the neighbours' numbers.
     ///
@@ -51,7 +54,11 @@ impl Neighbours {
     pub fn new(sources: &[Source], routing: Routing) -> Option<Self> {
         let mut all = [0; MAX_NEIGHBOURS];
         all.get_mut(..sources.len())?.copy_from_slice(sources);
-        Some(Self { sources: all, len: sources.len() as u8, routing })
+        Some(Self {
+            sources: all,
+            len: sources.len() as u8,
+            routing,
+        })
     }
 
     /// Their numbers.
@@ -96,11 +103,20 @@ impl Port {
         message: Message,
         status: &mut Status,
     ) -> Result<Option<Packet>, Fault> {
-        let packet =
-            pack(Envelope { direction: self.direction, source: self.source, target, message });
+        let packet = pack(Envelope {
+            direction: self.direction,
+            source: self.source,
+            target,
+            message,
+        });
         let sent = match &self.neighbours.routing {
             Routing::Router => pe.try_send(Fanout::Router, packet),
-            Routing::Direct { one, all, all_len, optimizer } => {
+            Routing::Direct {
+                one,
+                all,
+                all_len,
+                optimizer,
+            } => {
                 let list = match target {
                     Target::One(n) => &one[usize::from(n)..=usize::from(n)],
                     Target::Optimizer => core::slice::from_ref(optimizer),
@@ -126,9 +142,7 @@ impl Port {
 }
 
 /// Takes the next packet from the ring, unpacked.
-pub(crate) fn receive(
-    pe: &mut impl PacketReceiver,
-) -> Result<Option<(Packet, Envelope)>, Fault> {
+pub(crate) fn receive(pe: &mut impl PacketReceiver) -> Result<Option<(Packet, Envelope)>, Fault> {
     match pe.try_receive() {
         Ok(packet) => match unpack(packet) {
             Ok(envelope) => Ok(Some((packet, envelope))),
@@ -152,8 +166,12 @@ struct Partial {
 }
 
 impl Partial {
-    const NEW: Self =
-        Self { arrived: 0, announced: None, expected_sum: 0, sum: Checksum::NEW };
+    const NEW: Self = Self {
+        arrived: 0,
+        announced: None,
+        expected_sum: 0,
+        sum: Checksum::NEW,
+    };
 }
 
 /// Collects steps from neighbours until they are complete.
@@ -220,8 +238,14 @@ impl Inbox {
     }
 
     /// Length of the two memories of an inbox.
-    pub(crate) fn memory(capacity: impl Iterator<Item = usize>, lanes: usize, window: usize) -> (usize, usize) {
-        let words: usize = capacity.map(|events| (events * lanes).next_multiple_of(32)).sum();
+    pub(crate) fn memory(
+        capacity: impl Iterator<Item = usize>,
+        lanes: usize,
+        window: usize,
+    ) -> (usize, usize) {
+        let words: usize = capacity
+            .map(|events| (events * lanes).next_multiple_of(32))
+            .sum();
         (words * window, words * window / 32)
     }
 
@@ -233,7 +257,11 @@ impl Inbox {
     fn ahead(&self, source: Source, low: u16, bits: u32) -> Result<Option<u32>, Fault> {
         let ahead = nearest(self.expected, low, bits);
         if ahead >= self.window as i32 {
-            return Err(Fault::BeyondWindow { source, expected: self.expected, ahead });
+            return Err(Fault::BeyondWindow {
+                source,
+                expected: self.expected,
+                ahead,
+            });
         }
         Ok(u32::try_from(ahead).ok())
     }
@@ -255,7 +283,11 @@ impl Inbox {
         };
         let limit = self.capacity[source];
         if place.index >= limit {
-            return Err(Fault::IndexOutOfRange { source: name, index: place.index, limit });
+            return Err(Fault::IndexOutOfRange {
+                source: name,
+                index: place.index,
+                limit,
+            });
         }
         let position = self.expected + ahead;
         let slot = self.slot(position);
@@ -266,7 +298,10 @@ impl Inbox {
         let (flags, bit) = (&mut memory.arrived[at / 32], 1 << (at % 32));
         if *flags & bit != 0 {
             if memory.words[at] != word {
-                return Err(Fault::Conflict { source: name, position });
+                return Err(Fault::Conflict {
+                    source: name,
+                    position,
+                });
             }
             status.ignored_packets += 1;
             return Ok(());
@@ -301,7 +336,12 @@ impl Inbox {
             Some(before) if before == count && partial.expected_sum == checksum => {
                 status.ignored_packets += 1;
             }
-            Some(_) => return Err(Fault::Conflict { source: name, position }),
+            Some(_) => {
+                return Err(Fault::Conflict {
+                    source: name,
+                    position,
+                });
+            }
         }
         Ok(())
     }
@@ -310,7 +350,9 @@ impl Inbox {
     pub(crate) fn complete(&self) -> Result<bool, Fault> {
         let partials = &self.steps[self.slot(self.expected)];
         for (partial, &source) in partials.iter().zip(self.sources.sources()) {
-            let Some(announced) = partial.announced else { return Ok(false) };
+            let Some(announced) = partial.announced else {
+                return Ok(false);
+            };
             let (announced, arrived) = (announced, partial.arrived);
             let wanted = usize::from(announced) * self.lanes;
             if usize::from(arrived) < wanted {
@@ -318,7 +360,12 @@ impl Inbox {
             }
             let position = self.expected;
             if usize::from(arrived) > wanted {
-                return Err(Fault::TooManyEvents { source, position, announced, arrived });
+                return Err(Fault::TooManyEvents {
+                    source,
+                    position,
+                    announced,
+                    arrived,
+                });
             }
             if partial.sum.finish(position) != partial.expected_sum {
                 return Err(Fault::Checksum { source, position });
@@ -333,9 +380,20 @@ impl Inbox {
         for (partial, &source) in partials.iter().zip(self.sources.sources()) {
             let (position, arrived) = (self.expected, partial.arrived);
             match partial.announced {
-                None => return Waiting::Marker { source, position, arrived },
+                None => {
+                    return Waiting::Marker {
+                        source,
+                        position,
+                        arrived,
+                    };
+                }
                 Some(announced) if usize::from(arrived) < usize::from(announced) * self.lanes => {
-                    return Waiting::Events { source, position, announced, arrived };
+                    return Waiting::Events {
+                        source,
+                        position,
+                        announced,
+                        arrived,
+                    };
                 }
                 Some(_) => {}
             }
@@ -345,7 +403,11 @@ impl Inbox {
 
     /// Number of events of the expected step from one source, once complete.
     pub(crate) fn count(&self, source: usize) -> usize {
-        usize::from(self.steps[self.slot(self.expected)][source].announced.unwrap_or(0))
+        usize::from(
+            self.steps[self.slot(self.expected)][source]
+                .announced
+                .unwrap_or(0),
+        )
     }
 
     /// Words of the expected step from one source, `[index][lane]`, once complete: those of its
@@ -356,7 +418,13 @@ impl Inbox {
     }
 
     /// A word of the expected step from one source, if it has arrived.
-    pub(crate) fn find(&self, memory: &InboxMemory<'_>, source: usize, index: usize, lane: usize) -> Option<u32> {
+    pub(crate) fn find(
+        &self,
+        memory: &InboxMemory<'_>,
+        source: usize,
+        index: usize,
+        lane: usize,
+    ) -> Option<u32> {
         if index >= usize::from(self.capacity[source]) {
             return None;
         }
@@ -402,7 +470,9 @@ impl Inbox {
                 self.telling = None;
                 break;
             }
-            let message = Message::Acknowledge { position: self.acknowledged as u16 };
+            let message = Message::Acknowledge {
+                position: self.acknowledged as u16,
+            };
             if port.send(pe, Target::One(n), message, status)?.is_none() {
                 return Ok(false);
             }

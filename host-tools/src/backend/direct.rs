@@ -281,7 +281,7 @@ impl Worker {
             }
             input.end_step()?;
         }
-        let mut layers: Vec<_> = layers
+        let (mut layers, mut spike_counts): (Vec<_>, Vec<_>) = layers
             .iter_mut()
             .map(|memory| {
                 let layer = Layer {
@@ -295,14 +295,11 @@ impl Worker {
                 };
                 (layer, &mut memory.spike_counts)
             })
-            .collect::<Vec<_>>();
-        let (mut layers, mut spike_counts): (Vec<_>, Vec<_>) = layers.drain(..).unzip();
+            .unzip();
         let dynamics = model.dynamics();
         let statistics = &mut self.statistics;
-        job.vectorised.0.dispatch(
-            #[inline(always)]
-            || network::forward(&dynamics, job.weights, input, &mut layers, statistics),
-        )?;
+        let kernels = &job.vectorised;
+        network::forward(kernels, &dynamics, job.weights, input, &mut layers, statistics)?;
 
         let logs = std::iter::once(&*input).chain(layers.iter().map(|layer| &layer.log));
         for (number, log) in logs.enumerate() {
@@ -339,10 +336,8 @@ impl Worker {
                     output.errors_mut()[place] = error;
                 }
             }
-            job.vectorised.0.dispatch(
-                #[inline(always)]
-                || network::backward(&dynamics, job.weights, input, &mut layers, sums, statistics),
-            );
+            let weights = job.weights;
+            network::backward(kernels, &dynamics, weights, input, &mut layers, sums, statistics);
         }
         Ok(outcome)
     }

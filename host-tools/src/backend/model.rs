@@ -1,7 +1,9 @@
 //! What all backends make of an experiment: the constants of `eventprop-core`.
 
-use eventprop_core::log::Event;
+use eventprop_core::adjoint;
+use eventprop_core::log::{Event, EventLog, LogFull, LoggedStep};
 use eventprop_core::loss::{LossError, Outcome, TimeToFirstSpike};
+use eventprop_core::neuron::{self, Neurons};
 use eventprop_core::numeric::{self, LOSS_FRACTION, Statistics};
 use eventprop_core::optimizer::{Method, Settings, SilentNeurons};
 use eventprop_core::program::Kernels;
@@ -246,18 +248,11 @@ impl Kernels for Vectorised {
         dynamics: &Dynamics<'_>,
         weights: &[i32],
         arrivals: &[Event],
-        neurons: &mut eventprop_core::neuron::Neurons<'_>,
-        log: &mut eventprop_core::log::EventLog<'_>,
+        neurons: &mut Neurons<'_>,
+        log: &mut EventLog<'_>,
         statistics: &mut Statistics,
-    ) -> Result<(), eventprop_core::log::LogFull> {
-        self.0.dispatch(
-            #[inline(always)]
-            || {
-                eventprop_core::neuron::forward_step(
-                    dynamics, weights, arrivals, neurons, log, statistics,
-                )
-            },
-        )
+    ) -> std::result::Result<(), LogFull> {
+        self.0.dispatch(Forward(dynamics, weights, arrivals, neurons, log, statistics))
     }
 
     fn backward_step(
@@ -266,18 +261,58 @@ impl Kernels for Vectorised {
         weights: &[i32],
         gradient: &mut [i64],
         arrivals: &[Event],
-        own: eventprop_core::log::LoggedStep<'_>,
-        neurons: &mut eventprop_core::neuron::Neurons<'_>,
+        own: LoggedStep<'_>,
+        neurons: &mut Neurons<'_>,
         error_sums: Option<&mut [i64]>,
         statistics: &mut Statistics,
     ) {
-        self.0.dispatch(
-            #[inline(always)]
-            || {
-                eventprop_core::adjoint::backward_step(
-                    dynamics, weights, gradient, arrivals, own, neurons, error_sums, statistics,
-                );
-            },
+        self.0.dispatch(Backward(
+            dynamics, weights, gradient, arrivals, own, neurons, error_sums, statistics,
+        ));
+    }
+}
+
+/// Arguments of a forward step. (A closure would not do: its body is not always inlined into the
+/// function that has the vector instructions enabled.)
+struct Forward<'a, 't, 'n, 'l>(
+    &'a Dynamics<'t>,
+    &'a [i32],
+    &'a [Event],
+    &'a mut Neurons<'n>,
+    &'a mut EventLog<'l>,
+    &'a mut Statistics,
+);
+
+impl pulp::WithSimd for Forward<'_, '_, '_, '_> {
+    type Output = std::result::Result<(), LogFull>;
+
+    #[inline(always)]
+    fn with_simd<S: pulp::Simd>(self, _: S) -> Self::Output {
+        let Self(dynamics, weights, arrivals, neurons, log, statistics) = self;
+        neuron::forward_step(dynamics, weights, arrivals, neurons, log, statistics)
+    }
+}
+
+/// Arguments of a backward step.
+struct Backward<'a, 't, 'n>(
+    &'a Dynamics<'t>,
+    &'a [i32],
+    &'a mut [i64],
+    &'a [Event],
+    LoggedStep<'a>,
+    &'a mut Neurons<'n>,
+    Option<&'a mut [i64]>,
+    &'a mut Statistics,
+);
+
+impl pulp::WithSimd for Backward<'_, '_, '_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: pulp::Simd>(self, _: S) {
+        let Self(dynamics, weights, gradient, arrivals, own, neurons, sums, statistics) = self;
+        adjoint::backward_step(
+            dynamics, weights, gradient, arrivals, own, neurons, sums, statistics,
         );
     }
 }
