@@ -76,11 +76,25 @@ impl fmt::Display for Role {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match *self {
             Self::Input { replica } => write!(f, "input of replica {replica}"),
-            Self::Layer { replica, layer, parts: 1, .. } => {
+            Self::Layer {
+                replica,
+                layer,
+                parts: 1,
+                ..
+            } => {
                 write!(f, "layer {layer} of replica {replica}")
             }
-            Self::Layer { replica, layer, part, parts } => {
-                write!(f, "layer {layer} (part {} of {parts}) of replica {replica}", part + 1)
+            Self::Layer {
+                replica,
+                layer,
+                part,
+                parts,
+            } => {
+                write!(
+                    f,
+                    "layer {layer} (part {} of {parts}) of replica {replica}",
+                    part + 1
+                )
             }
             Self::Loss { replica } => write!(f, "loss of replica {replica}"),
             Self::Optimizer => write!(f, "optimiser"),
@@ -113,16 +127,19 @@ impl Program {
         }
     }
 
-    /// Words of receive ring that can be filled at once: the proof that it never overflows.
+    /// Words of receive ring: what can be filled at once, which proves that it never overflows, and
+    /// a little more for packets that a faulty network doubles.
     #[must_use]
     pub fn ring_words(&self) -> usize {
-        match self {
-            // Acknowledgements of each receiver.
-            Self::Input(config) => 2 * config.window * config.downstream.len(),
-            Self::Layer(config) => config.ring_words(),
-            Self::Loss(config) => config.ring_words(),
-            Self::Optimizer(config) => config.ring_words(),
-        }
+        const SPARE_WORDS: usize = 16;
+        SPARE_WORDS
+            + match self {
+                // Acknowledgements of each receiver.
+                Self::Input(config) => 2 * config.window * config.downstream.len(),
+                Self::Layer(config) => config.ring_words(),
+                Self::Loss(config) => config.ring_words(),
+                Self::Optimizer(config) => config.ring_words(),
+            }
     }
 
     /// Bytes of memory and ring together.
@@ -198,8 +215,17 @@ impl Mapping {
             builder.replica(replica, replica * per_replica);
         }
         builder.optimizer();
-        let Builder { placements, entries, .. } = builder;
-        let mapping = Self { placements, entries, layer_pes, replicas };
+        let Builder {
+            placements,
+            entries,
+            ..
+        } = builder;
+        let mapping = Self {
+            placements,
+            entries,
+            layer_pes,
+            replicas,
+        };
         for placement in &mapping.placements {
             let needed = placement.program.total_bytes();
             if needed > DATA_BYTES {
@@ -224,7 +250,11 @@ impl Mapping {
     /// The PE that has the number `source`, with what it does.
     #[must_use]
     pub fn describe(&self, source: Source) -> String {
-        match self.placements.iter().find(|placement| placement.pe.noc_id() == source) {
+        match self
+            .placements
+            .iter()
+            .find(|placement| placement.pe.noc_id() == source)
+        {
             Some(placement) => format!("{}, {}", placement.pe, placement.role),
             None => format!("source {source}, which is not in use"),
         }
@@ -311,7 +341,9 @@ fn layer_pes(
             let needed = needed(model, samples, &chosen, layer);
             (needed > DATA_BYTES).then_some((layer, needed))
         });
-        let Some((layer, needed)) = misfit else { return Ok(chosen) };
+        let Some((layer, needed)) = misfit else {
+            return Ok(chosen);
+        };
         let neurons = model.shape(layer).1;
         let most = MAX_NEIGHBOURS.min(neurons);
         let mut trial = chosen.clone();
@@ -351,7 +383,13 @@ fn needed(model: &Model, samples: SampleLimits, layer_pes: &[usize], layer: usiz
         model,
         samples,
         layer_pes,
-        Place { layer, part: largest.expect("a layer has a part"), source: 0, replica: 0, replicas: 1 },
+        Place {
+            layer,
+            part: largest.expect("a layer has a part"),
+            source: 0,
+            replica: 0,
+            replicas: 1,
+        },
         nobody(upstream),
         nobody(downstream),
     );
@@ -378,7 +416,11 @@ fn layer_config(
     upstream: Neighbours,
     downstream: Neighbours,
 ) -> layer::Config {
-    let Place { layer, part: (first_neuron, neurons), .. } = place;
+    let Place {
+        layer,
+        part: (first_neuron, neurons),
+        ..
+    } = place;
     let (upstream_events, arrivals) = upstream_limits(model, samples, layer_pes, layer);
     layer::Config {
         source: place.source,
@@ -426,7 +468,10 @@ fn upstream_limits(
     };
     let per_step = layer::spikes_per_step(model.scheme, model.spikes_per_step);
     let mut arrivals = 0;
-    for (to, (_, neurons)) in events.iter_mut().zip(parts(model.shape(above).1, layer_pes[above])) {
+    for (to, (_, neurons)) in events
+        .iter_mut()
+        .zip(parts(model.shape(above).1, layer_pes[above]))
+    {
         *to = limit(neurons * per_step);
         arrivals += spike_capacity(model, neurons);
     }
@@ -463,7 +508,10 @@ impl Builder<'_> {
                 let upstream = self.neighbours(above);
                 let downstream = self.neighbours(below);
                 let (role, program) = if stage == 0 {
-                    (Role::Input { replica }, Program::Input(self.input(source, replica, downstream)))
+                    (
+                        Role::Input { replica },
+                        Program::Input(self.input(source, replica, downstream)),
+                    )
                 } else if stage <= layers {
                     let parts_of = self.layer_pes[stage - 1];
                     let place = Place {
@@ -483,10 +531,18 @@ impl Builder<'_> {
                         upstream,
                         downstream,
                     );
-                    let role = Role::Layer { replica, layer: stage, part, parts: parts_of };
+                    let role = Role::Layer {
+                        replica,
+                        layer: stage,
+                        part,
+                        parts: parts_of,
+                    };
                     (role, Program::Layer(config))
                 } else {
-                    (Role::Loss { replica }, Program::Loss(self.loss(source, replica, upstream)))
+                    (
+                        Role::Loss { replica },
+                        Program::Loss(self.loss(source, replica, upstream)),
+                    )
                 };
                 self.placements.push(Placement { pe, role, program });
                 self.connect(pe, stage, above, below, stage <= layers);
@@ -550,7 +606,14 @@ impl Builder<'_> {
     }
 
     /// Adds the router entries of a PE.
-    fn connect(&mut self, pe: PeId, stage: usize, above: &[PeId], below: &[PeId], sends_down: bool) {
+    fn connect(
+        &mut self,
+        pe: PeId,
+        stage: usize,
+        above: &[PeId],
+        below: &[PeId],
+        sends_down: bool,
+    ) {
         let source = pe.noc_id();
         if sends_down {
             self.entry(Direction::Downstream, source, Target::All, below);
@@ -564,7 +627,11 @@ impl Builder<'_> {
             }
         }
         if stage > 0 {
-            let direction = if sends_down { Direction::Downstream } else { Direction::Upstream };
+            let direction = if sends_down {
+                Direction::Downstream
+            } else {
+                Direction::Upstream
+            };
             self.entry(direction, source, Target::Optimizer, &[self.optimizer]);
         }
     }
@@ -591,7 +658,12 @@ impl Builder<'_> {
             .collect();
         self.entry(Direction::Downstream, pe.noc_id(), Target::All, &members);
         let mut reporting = [0u32; 8];
-        let mut parts = [Part { inputs: 0, first_neuron: 0, neurons: 0, output: false }; MAX_PARTS];
+        let mut parts = [Part {
+            inputs: 0,
+            first_neuron: 0,
+            neurons: 0,
+            output: false,
+        }; MAX_PARTS];
         let mut parts_len = 0;
         for Placement { pe, program, .. } in &self.placements {
             if !matches!(program, Program::Input(_)) {
@@ -642,7 +714,10 @@ fn join(pes: &[PeId]) -> Vec<Destination> {
     let mut joined: Vec<Destination> = Vec::new();
     for pe in pes {
         let to = pe.destination();
-        match joined.iter_mut().find(|known| (known.x, known.y) == (to.x, to.y)) {
+        match joined
+            .iter_mut()
+            .find(|known| (known.x, known.y) == (to.x, to.y))
+        {
             Some(known) => known.pes |= to.pes,
             None => joined.push(to),
         }

@@ -1,7 +1,9 @@
 //! The project's main test: one experiment gives the same bits on every backend, with any number of
 //! threads, replicas and PEs per layer, and in whatever order packets arrive.
 
-use host_tools::backend::{self, Backend, Counters, LayerGradient, LayerWeights, OptimizerState, Split};
+use host_tools::backend::{
+    self, Backend, Counters, LayerGradient, LayerWeights, OptimizerState, Split,
+};
 use host_tools::experiment::{BackendKind, Experiment, OptimizerKind, Routing, Scheme};
 use host_tools::training::{Plan, State};
 
@@ -41,7 +43,10 @@ fn bits(experiment: &Experiment) -> Bits {
 
 /// The counters of a backend but for packets, which only a chip has.
 fn without_packets(backend: &mut dyn Backend) -> Counters {
-    Counters { packets: Default::default(), ..backend.counters().unwrap() }
+    Counters {
+        packets: Default::default(),
+        ..backend.counters().unwrap()
+    }
 }
 
 fn experiment(scheme: Scheme, hidden: &[usize]) -> Experiment {
@@ -54,7 +59,10 @@ fn experiment(scheme: Scheme, hidden: &[usize]) -> Experiment {
     experiment
 }
 
-fn on(experiment: &Experiment, change: impl Fn(&mut host_tools::experiment::Backend)) -> Experiment {
+fn on(
+    experiment: &Experiment,
+    change: impl Fn(&mut host_tools::experiment::Backend),
+) -> Experiment {
     let mut experiment = experiment.clone();
     change(&mut experiment.backend);
     experiment
@@ -64,45 +72,75 @@ fn on(experiment: &Experiment, change: impl Fn(&mut host_tools::experiment::Back
 fn matrix(experiment: &Experiment, splits: &[&[u32]]) {
     let reference = bits(&on(experiment, |b| b.kind = BackendKind::Direct));
     assert!(reference.tallies[0].samples == 75 && reference.counters.spike_digest != 0);
-    assert!(reference.gradients.iter().all(|layer| layer.values.iter().any(|&g| g != 0)));
+    assert!(
+        reference
+            .gradients
+            .iter()
+            .all(|layer| layer.values.iter().any(|&g| g != 0))
+    );
     let check = |what: &str, variant: &Experiment| {
-        assert!(bits(variant) == reference, "{what}: other bits than one thread in this process");
+        assert!(
+            bits(variant) == reference,
+            "{what}: other bits than one thread in this process"
+        );
     };
-    check("two threads", &on(experiment, |b| {
-        b.kind = BackendKind::Direct;
-        b.threads = Some(2);
-    }));
+    check(
+        "two threads",
+        &on(experiment, |b| {
+            b.kind = BackendKind::Direct;
+            b.threads = Some(2);
+        }),
+    );
     for replicas in [1, 4, 22, 36] {
-        check(&format!("{replicas} replicas"), &on(experiment, |b| {
-            b.kind = BackendKind::Mock;
-            b.replicas = replicas;
-        }));
+        check(
+            &format!("{replicas} replicas"),
+            &on(experiment, |b| {
+                b.kind = BackendKind::Mock;
+                b.replicas = replicas;
+            }),
+        );
     }
     for seed in 1..6 {
-        check(&format!("delivery seed {seed}"), &on(experiment, |b| {
-            b.kind = BackendKind::Mock;
-            b.replicas = 3;
-            b.delivery_seed = seed;
-            b.routing = if seed % 2 == 0 { Routing::Router } else { Routing::Direct };
-        }));
+        check(
+            &format!("delivery seed {seed}"),
+            &on(experiment, |b| {
+                b.kind = BackendKind::Mock;
+                b.replicas = 3;
+                b.delivery_seed = seed;
+                b.routing = if seed % 2 == 0 {
+                    Routing::Router
+                } else {
+                    Routing::Direct
+                };
+            }),
+        );
     }
     for split in splits {
-        check(&format!("layers on {split:?} PEs"), &on(experiment, |b| {
-            b.kind = BackendKind::Mock;
-            b.replicas = 2;
-            b.layer_pes = split.to_vec();
-        }));
+        check(
+            &format!("layers on {split:?} PEs"),
+            &on(experiment, |b| {
+                b.kind = BackendKind::Mock;
+                b.replicas = 2;
+                b.layer_pes = split.to_vec();
+            }),
+        );
     }
 }
 
 #[test]
 fn exact_two_layers() {
-    matrix(&experiment(Scheme::Exact, &[40]), &[&[2, 1], &[3, 1], &[1, 3], &[3, 2]]);
+    matrix(
+        &experiment(Scheme::Exact, &[40]),
+        &[&[2, 1], &[3, 1], &[1, 3], &[3, 2]],
+    );
 }
 
 #[test]
 fn grid_two_layers() {
-    matrix(&experiment(Scheme::Grid, &[40]), &[&[2, 1], &[3, 1], &[1, 3], &[3, 2]]);
+    matrix(
+        &experiment(Scheme::Grid, &[40]),
+        &[&[2, 1], &[3, 1], &[1, 3], &[3, 2]],
+    );
 }
 
 #[test]

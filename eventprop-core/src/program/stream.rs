@@ -5,8 +5,8 @@ use s2_hal::topology::Destination;
 
 use super::{Fault, Status, Waiting};
 use crate::event::{
-    CONTROL_POSITION_BITS, Checksum, Direction, Envelope, MARKER_POSITION_BITS, MAX_NEIGHBOURS,
-    Message, Source, Target, nearest, pack, unpack,
+    CONTROL_POSITION_BITS, Checksum, Direction, ERROR_POSITION_BITS, Envelope,
+    MARKER_POSITION_BITS, MAX_NEIGHBOURS, Message, Source, Target, nearest, pack, unpack,
 };
 
 /// Most steps that a sender may be ahead of its receivers.
@@ -257,6 +257,10 @@ impl Inbox {
     fn ahead(&self, source: Source, low: u16, bits: u32) -> Result<Option<u32>, Fault> {
         let ahead = nearest(self.expected, low, bits);
         if ahead >= self.window as i32 {
+            // The position of an error has few bits, all in the key: this is a late repetition.
+            if bits == ERROR_POSITION_BITS {
+                return Ok(None);
+            }
             return Err(Fault::BeyondWindow {
                 source,
                 expected: self.expected,

@@ -13,8 +13,8 @@ use eventprop_core::program::spike_hash;
 use rayon::prelude::*;
 use s2_hal::math::SoftwareExpLog;
 
-use super::model::{Model, TallyBuilder, Vectorised, add_statistics, check_sample, core_event};
 use super::model::loss_to_f64;
+use super::model::{Model, TallyBuilder, Vectorised, add_statistics, check_sample, core_event};
 use super::{
     Backend, Counters, EncodedSample, EncodedSets, LayerGradient, LayerWeights, OptimizerState,
     Setup, Spike, SpikeRecord, Split, Tally,
@@ -49,7 +49,12 @@ impl Direct {
             .transpose()
             .map_err(|error| Error::new(format!("cannot start {threads} threads: {error}")))?;
         let weights = model.no_weights();
-        let zeros = || weights.iter().map(|layer| vec![0.0; layer.values.len()]).collect();
+        let zeros = || {
+            weights
+                .iter()
+                .map(|layer| vec![0.0; layer.values.len()])
+                .collect()
+        };
         Ok(Self {
             gradients: weights
                 .iter()
@@ -83,7 +88,11 @@ impl Direct {
         let share = samples.len().div_ceil(self.workers.len()).max(1);
         let job = Job {
             model: &self.model,
-            weights: &self.weights.iter().map(|l| l.values.as_slice()).collect::<Vec<_>>(),
+            weights: &self
+                .weights
+                .iter()
+                .map(|l| l.values.as_slice())
+                .collect::<Vec<_>>(),
             vectorised: self.vectorised,
             train,
         };
@@ -96,7 +105,12 @@ impl Direct {
                 let shares = samples.par_chunks(share).enumerate();
                 self.workers.par_iter_mut().zip(shares).map(work).collect()
             }),
-            None => self.workers.iter_mut().zip(samples.chunks(share).enumerate()).map(work).collect(),
+            None => self
+                .workers
+                .iter_mut()
+                .zip(samples.chunks(share).enumerate())
+                .map(work)
+                .collect(),
         };
         for share in shares {
             outcomes.extend(share.map_err(|LogFull| Error::new("a layer's spike memory is full"))?);
@@ -136,7 +150,10 @@ impl Direct {
             let bumps: Vec<i32> = (0..self.weights[layer].neurons)
                 .map(|neuron| {
                     let sum = |count: fn(&Worker, usize, usize) -> u32| {
-                        self.workers.iter().map(|worker| count(worker, layer, neuron)).sum()
+                        self.workers
+                            .iter()
+                            .map(|worker| count(worker, layer, neuron))
+                            .sum()
                     };
                     if output {
                         remedy.for_output(sum(|w, _, neuron| w.silent_labels[neuron]), samples)
@@ -205,7 +222,12 @@ impl LogMemory {
     }
 
     fn log(&mut self) -> EventLog<'_> {
-        EventLog::new(&mut self.events, &mut self.slopes, &mut self.errors, &mut self.ends)
+        EventLog::new(
+            &mut self.events,
+            &mut self.slopes,
+            &mut self.errors,
+            &mut self.ends,
+        )
     }
 
     /// Grows to hold at least `capacity` events.
@@ -270,7 +292,13 @@ impl Worker {
         sample: &EncodedSample,
         index: u32,
     ) -> std::result::Result<Outcome, LogFull> {
-        let Self { layers, input, sums, first, .. } = self;
+        let Self {
+            layers,
+            input,
+            sums,
+            first,
+            ..
+        } = self;
         let model = job.model;
         input.reserve(sample.events.len());
         let input = &mut input.log();
@@ -299,7 +327,14 @@ impl Worker {
         let dynamics = model.dynamics();
         let statistics = &mut self.statistics;
         let kernels = &job.vectorised;
-        network::forward(kernels, &dynamics, job.weights, input, &mut layers, statistics)?;
+        network::forward(
+            kernels,
+            &dynamics,
+            job.weights,
+            input,
+            &mut layers,
+            statistics,
+        )?;
 
         let logs = std::iter::once(&*input).chain(layers.iter().map(|layer| &layer.log));
         for (number, log) in logs.enumerate() {
@@ -337,20 +372,34 @@ impl Worker {
                 }
             }
             let weights = job.weights;
-            network::backward(kernels, &dynamics, weights, input, &mut layers, sums, statistics);
+            network::backward(
+                kernels,
+                &dynamics,
+                weights,
+                input,
+                &mut layers,
+                sums,
+                statistics,
+            );
         }
         Ok(outcome)
     }
 
     /// The spikes of the last sample, by layer.
     fn record(&mut self, model: &Model, sample: &EncodedSample) -> Vec<Vec<Spike>> {
-        let input = sample
-            .events
-            .iter()
-            .map(|event| Spike { step: event.step, offset: event.offset, neuron: event.channel });
+        let input = sample.events.iter().map(|event| Spike {
+            step: event.step,
+            offset: event.offset,
+            neuron: event.channel,
+        });
         let mut layers = vec![input.collect::<Vec<_>>()];
         for layer in &mut self.layers {
-            let LogMemory { events, slopes, errors, ends } = &mut layer.log;
+            let LogMemory {
+                events,
+                slopes,
+                errors,
+                ends,
+            } = &mut layer.log;
             let log = EventLog::resume(events, slopes, errors, ends, model.steps);
             let mut spikes: Vec<_> = (0..model.steps)
                 .flat_map(|step| log.events(step).iter().map(move |event| (step, *event)))
@@ -393,14 +442,17 @@ impl Backend for Direct {
     fn train(&mut self, order: &[u32], batch: usize) -> Result<Tally> {
         let mut tally = TallyBuilder::default();
         let sets = std::mem::take(&mut self.sets);
-        let result = order.chunks(batch.max(1)).enumerate().try_for_each(|(number, minibatch)| {
-            let samples: Vec<_> = minibatch.iter().map(|&n| &sets.train[n as usize]).collect();
-            self.workers.iter_mut().for_each(Worker::begin_minibatch);
-            let outcomes = self.run(&samples, number * batch, true)?;
-            outcomes.iter().for_each(|outcome| tally.add(outcome));
-            self.update(minibatch.len() as u32);
-            Ok(())
-        });
+        let result = order
+            .chunks(batch.max(1))
+            .enumerate()
+            .try_for_each(|(number, minibatch)| {
+                let samples: Vec<_> = minibatch.iter().map(|&n| &sets.train[n as usize]).collect();
+                self.workers.iter_mut().for_each(Worker::begin_minibatch);
+                let outcomes = self.run(&samples, number * batch, true)?;
+                outcomes.iter().for_each(|outcome| tally.add(outcome));
+                self.update(minibatch.len() as u32);
+                Ok(())
+            });
         self.sets = sets;
         let spikes = self.collect_counts();
         result.map(|()| tally.finish(spikes))
@@ -422,16 +474,29 @@ impl Backend for Direct {
         let outcome = self.run(&[sample], 0, false)?[0];
         let worker = &mut self.workers[0];
         let layers = worker.record(&self.model, sample);
-        let first_spikes = worker.first.iter().map(|&t| (t != SILENT).then_some(t)).collect();
+        let first_spikes = worker
+            .first
+            .iter()
+            .map(|&t| (t != SILENT).then_some(t))
+            .collect();
         self.collect_counts();
-        Ok(SpikeRecord { layers, first_spikes, loss: outcome.loss.map(loss_to_f64) })
+        Ok(SpikeRecord {
+            layers,
+            first_spikes,
+            loss: outcome.loss.map(loss_to_f64),
+        })
     }
 
     fn predict(&mut self, samples: &[EncodedSample]) -> Result<Vec<Option<u8>>> {
-        samples.iter().try_for_each(|sample| check_sample(&self.model, sample))?;
+        samples
+            .iter()
+            .try_for_each(|sample| check_sample(&self.model, sample))?;
         let outcomes = self.run(&samples.iter().collect::<Vec<_>>(), 0, false)?;
         self.collect_counts();
-        Ok(outcomes.iter().map(|outcome| outcome.prediction.map(|p| p as u8)).collect())
+        Ok(outcomes
+            .iter()
+            .map(|outcome| outcome.prediction.map(|p| p as u8))
+            .collect())
     }
 
     fn weights(&mut self) -> Result<Vec<LayerWeights>> {
@@ -462,7 +527,10 @@ impl Backend for Direct {
     fn set_optimizer_state(&mut self, state: &OptimizerState) -> Result<()> {
         let fits = |moments: &[Vec<f32>]| {
             moments.len() == self.first.len()
-                && moments.iter().zip(&self.first).all(|(a, b)| a.len() == b.len())
+                && moments
+                    .iter()
+                    .zip(&self.first)
+                    .all(|(a, b)| a.len() == b.len())
         };
         if !fits(&state.first) || !(fits(&state.second) || state.second.is_empty()) {
             return Err(Error::new("the optimiser's moments do not fit the network"));

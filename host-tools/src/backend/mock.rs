@@ -162,7 +162,10 @@ impl Mock {
             ..mock::Config::default()
         });
         chip.load(&mapping.entries).map_err(|error| {
-            Error::new(format!("the router refused its {} entries: {error}", mapping.entries.len()))
+            Error::new(format!(
+                "the router refused its {} entries: {error}",
+                mapping.entries.len()
+            ))
         })?;
 
         let lengths = splits.map(Vec::len);
@@ -211,7 +214,12 @@ impl Mock {
         let (mapping, chip) = (&self.mapping, &mut self.chip);
         for placement in &mapping.placements {
             if let mapping::Program::Layer(config) = placement.program {
-                write::<Coefficients>(chip, placement.pe, config.layout().table, &self.model.table)?;
+                write::<Coefficients>(
+                    chip,
+                    placement.pe,
+                    config.layout().table,
+                    &self.model.table,
+                )?;
             }
         }
         let (pe, config) = optimizer(mapping);
@@ -276,9 +284,17 @@ impl Mock {
     }
 
     /// Runs samples (their numbers within the data at `data`) and returns what became of each.
-    fn run(&mut self, mode: Mode, order: &[u32], batch: usize, data: usize) -> Result<Vec<Outcome>> {
+    fn run(
+        &mut self,
+        mode: Mode,
+        order: &[u32],
+        batch: usize,
+        data: usize,
+    ) -> Result<Vec<Outcome>> {
         if self.failed {
-            return Err(Error::new("the chip stopped in a fault before and must be loaded anew"));
+            return Err(Error::new(
+                "the chip stopped in a fault before and must be loaded anew",
+            ));
         }
         if order.is_empty() {
             return Ok(Vec::new());
@@ -304,9 +320,20 @@ impl Mock {
             self.failed = true;
             return Err(self.explain(error));
         }
-        let mut results = vec![SampleResult { loss: 0, prediction: 0, label: 0, flags: 0 }; order.len()];
+        let mut results = vec![
+            SampleResult {
+                loss: 0,
+                prediction: 0,
+                label: 0,
+                flags: 0
+            };
+            order.len()
+        ];
         self.chip
-            .read(dram(self.memory.results), bytemuck::cast_slice_mut(&mut results))
+            .read(
+                dram(self.memory.results),
+                bytemuck::cast_slice_mut(&mut results),
+            )
             .map_err(|error| Error::new(error.to_string()))?;
         Ok(results.iter().map(outcome).collect())
     }
@@ -315,7 +342,9 @@ impl Mock {
     fn explain(&self, error: RunError<Fault>) -> Error {
         let role = |pe: PeId| self.mapping.describe(pe.noc_id());
         let named = |source: Option<u8>| {
-            source.map_or(String::new(), |n| format!(" (source {n} is {})", self.mapping.describe(n)))
+            source.map_or(String::new(), |n| {
+                format!(" (source {n} is {})", self.mapping.describe(n))
+            })
         };
         match error {
             RunError::Fault { pe, fault } => {
@@ -323,21 +352,38 @@ impl Mock {
             }
             RunError::Stalled { waiting } | RunError::TimeLimit { waiting, .. } => {
                 let programs = self.programs.iter().filter(|(pe, _)| waiting.contains(pe));
-                let (mut silent, mut told) = (Vec::new(), Vec::new());
-                for (pe, program) in programs {
-                    match program.waiting() {
-                        Waiting::Nothing => silent.push(format!("{} does not respond", role(*pe))),
-                        what => told.push(format!(
-                            "{} waits for {what}{}",
-                            role(*pe),
-                            named(what.source())
-                        )),
-                    }
-                }
-                silent.append(&mut told);
-                let more = silent.len().saturating_sub(6);
-                silent.truncate(6);
-                let mut message = format!("no packet moves any more: {}", silent.join("; "));
+                let mut causes: Vec<_> = programs
+                    .map(|(pe, program)| {
+                        let counters = self.chip.pe_counters(*pe);
+                        let ignored = counters.delivered - counters.received;
+                        let what = program.waiting();
+                        let text = if ignored > 0 || what == Waiting::Nothing {
+                            format!(
+                                "{} does not respond, {ignored} packets wait for it",
+                                role(*pe)
+                            )
+                        } else {
+                            format!("{} waits for {what}{}", role(*pe), named(what.source()))
+                        };
+                        // What stands first is nearest to the cause: the others wait for it.
+                        let rank = match what {
+                            _ if ignored > 0 => 0,
+                            Waiting::Nothing => 0,
+                            Waiting::Events { .. } => 1,
+                            Waiting::Marker { arrived: 1.., .. } => 2,
+                            Waiting::Marker { .. } => 3,
+                            Waiting::Acknowledgement { .. } => 4,
+                            Waiting::Gradients { .. } => 5,
+                            _ => 6,
+                        };
+                        (rank, text)
+                    })
+                    .collect();
+                causes.sort_by_key(|&(rank, _)| rank);
+                let more = causes.len().saturating_sub(8);
+                causes.truncate(8);
+                let texts: Vec<_> = causes.into_iter().map(|(_, text)| text).collect();
+                let mut message = format!("no packet moves any more: {}", texts.join("; "));
                 if more > 0 {
                     message += &format!("; and {more} more");
                 }
@@ -358,7 +404,11 @@ impl Mock {
             };
             now[layer] += self.status(placement)?.spikes;
         }
-        let new = now.iter().zip(&self.spikes).map(|(now, before)| now - before).collect();
+        let new = now
+            .iter()
+            .zip(&self.spikes)
+            .map(|(now, before)| now - before)
+            .collect();
         self.spikes = now;
         Ok(new)
     }
@@ -415,9 +465,15 @@ impl Mock {
             })
             .collect();
         let mut at = 0;
-        for ((layer, part, _), padded) in self.parts().zip(config.parts().iter().map(|p| p.padded())) {
+        for ((layer, part, _), padded) in
+            self.parts().zip(config.parts().iter().map(|p| p.padded()))
+        {
             let width = self.model.shape(layer).1;
-            for (input, row) in values[at..].chunks(part.neurons).take(part.inputs).enumerate() {
+            for (input, row) in values[at..]
+                .chunks(part.neurons)
+                .take(part.inputs)
+                .enumerate()
+            {
                 let to = input * width + part.first_neuron;
                 layers[layer][to..to + part.neurons].copy_from_slice(row);
             }
@@ -430,7 +486,9 @@ impl Mock {
     fn scatter<T: bytemuck::Pod + Default>(&self, layers: &[Vec<T>]) -> Vec<T> {
         let (_, config) = optimizer(&self.mapping);
         let mut values = Vec::new();
-        for ((layer, part, _), padded) in self.parts().zip(config.parts().iter().map(|p| p.padded())) {
+        for ((layer, part, _), padded) in
+            self.parts().zip(config.parts().iter().map(|p| p.padded()))
+        {
             let width = self.model.shape(layer).1;
             let start = values.len();
             for row in layers[layer].chunks(width) {
@@ -473,7 +531,10 @@ impl Dram {
 
 /// The most events of any sample, and of any step of one.
 fn limits<'s>(samples: impl Iterator<Item = &'s EncodedSample>) -> SampleLimits {
-    let mut limits = SampleLimits { events: 1, events_per_step: 1 };
+    let mut limits = SampleLimits {
+        events: 1,
+        events_per_step: 1,
+    };
     for sample in samples {
         limits.events = limits.events.max(sample.events.len());
         for step in sample.events.chunk_by(|a, b| a.step == b.step) {
@@ -495,7 +556,10 @@ fn outcome(result: &SampleResult) -> Outcome {
 }
 
 fn dram(at: usize) -> Address {
-    u32::try_from(at).ok().and_then(Address::dram).expect("checked to be within the first half")
+    u32::try_from(at)
+        .ok()
+        .and_then(Address::dram)
+        .expect("checked to be within the first half")
 }
 
 /// Chip address of a region of a PE's data memory.
@@ -513,7 +577,12 @@ fn read<T: bytemuck::Pod>(chip: &Chip, pe: PeId, region: Region<T>) -> Result<Ve
     Ok(values)
 }
 
-fn write<T: bytemuck::Pod>(chip: &mut Chip, pe: PeId, region: Region<T>, values: &[T]) -> Result<()> {
+fn write<T: bytemuck::Pod>(
+    chip: &mut Chip,
+    pe: PeId,
+    region: Region<T>,
+    values: &[T],
+) -> Result<()> {
     assert!(values.len() <= region.len);
     chip.write(address(pe, region)?, bytemuck::cast_slice(values))
         .map_err(|error| Error::new(error.to_string()))
@@ -521,7 +590,11 @@ fn write<T: bytemuck::Pod>(chip: &mut Chip, pe: PeId, region: Region<T>, values:
 
 fn optimizer(mapping: &Mapping) -> (PeId, &eventprop_core::program::optimizer::Config) {
     match mapping.placements.last() {
-        Some(Placement { pe, program: mapping::Program::Optimizer(config), .. }) => (*pe, config),
+        Some(Placement {
+            pe,
+            program: mapping::Program::Optimizer(config),
+            ..
+        }) => (*pe, config),
         _ => unreachable!("the optimiser is placed last"),
     }
 }
@@ -553,7 +626,12 @@ impl Backend for Mock {
         };
         assert!(samples.end <= self.lengths[split], "samples of the split");
         let order: Vec<_> = samples.map(|n| n as u32).collect();
-        let outcomes = self.run(Mode::Evaluate, &order, order.len(), self.memory.splits[split])?;
+        let outcomes = self.run(
+            Mode::Evaluate,
+            &order,
+            order.len(),
+            self.memory.splits[split],
+        )?;
         let mut tally = TallyBuilder::default();
         outcomes.iter().for_each(|outcome| tally.add(outcome));
         Ok(tally.finish(self.take_spikes()?))
@@ -562,10 +640,11 @@ impl Backend for Mock {
     fn record(&mut self, sample: &EncodedSample) -> Result<SpikeRecord> {
         let outcome = self.run_scratch(std::slice::from_ref(sample))?[0];
         self.take_spikes()?;
-        let input = sample
-            .events
-            .iter()
-            .map(|event| Spike { step: event.step, offset: event.offset, neuron: event.channel });
+        let input = sample.events.iter().map(|event| Spike {
+            step: event.step,
+            offset: event.offset,
+            neuron: event.channel,
+        });
         let mut layers = vec![Vec::new(); self.model.dims.len()];
         layers[0] = input.collect();
         for (layer, config, pe) in self.parts() {
@@ -609,7 +688,10 @@ impl Backend for Mock {
     fn predict(&mut self, samples: &[EncodedSample]) -> Result<Vec<Option<u8>>> {
         let outcomes = self.run_scratch(samples)?;
         self.take_spikes()?;
-        Ok(outcomes.iter().map(|outcome| outcome.prediction.map(|p| p as u8)).collect())
+        Ok(outcomes
+            .iter()
+            .map(|outcome| outcome.prediction.map(|p| p as u8))
+            .collect())
     }
 
     fn weights(&mut self) -> Result<Vec<LayerWeights>> {
@@ -620,7 +702,11 @@ impl Backend for Mock {
             .enumerate()
             .map(|(layer, values)| {
                 let (inputs, neurons) = self.model.shape(layer);
-                LayerWeights { inputs, neurons, values }
+                LayerWeights {
+                    inputs,
+                    neurons,
+                    values,
+                }
             })
             .collect())
     }
@@ -639,7 +725,12 @@ impl Backend for Mock {
                 .zip(&parts);
             for (placement, &padded) in homes {
                 let layout = layer_config(placement).layout();
-                write(&mut self.chip, placement.pe, layout.weights, &values[at..at + padded])?;
+                write(
+                    &mut self.chip,
+                    placement.pe,
+                    layout.weights,
+                    &values[at..at + padded],
+                )?;
                 at += padded;
             }
         }
@@ -650,7 +741,11 @@ impl Backend for Mock {
         let mut layers: Vec<_> = (0..self.model.layers())
             .map(|layer| {
                 let (inputs, neurons) = self.model.shape(layer);
-                LayerGradient { inputs, neurons, values: vec![0; inputs * neurons] }
+                LayerGradient {
+                    inputs,
+                    neurons,
+                    values: vec![0; inputs * neurons],
+                }
             })
             .collect();
         for replica in 0..self.mapping.replicas {
@@ -697,7 +792,11 @@ impl Backend for Mock {
             return Err(Error::new("the optimiser's moments do not fit the network"));
         }
         let first = self.scatter(&state.first);
-        let second = if state.second.is_empty() { None } else { Some(self.scatter(&state.second)) };
+        let second = if state.second.is_empty() {
+            None
+        } else {
+            Some(self.scatter(&state.second))
+        };
         let (pe, config) = optimizer(&self.mapping);
         let layout = config.layout();
         write(&mut self.chip, pe, layout.first, &first)?;
@@ -718,7 +817,10 @@ impl Backend for Mock {
         let (pe, config) = optimizer(&self.mapping);
         let region = config.layout().progress;
         let progress = read(&self.chip, pe, region)?[0];
-        let progress = ProgressBlock { learning_rate: rate, ..progress };
+        let progress = ProgressBlock {
+            learning_rate: rate,
+            ..progress
+        };
         write(&mut self.chip, pe, region, &[progress])
     }
 
@@ -736,7 +838,11 @@ impl Backend for Mock {
             );
             let [forward, backward, control] = status.packets;
             counters.add(&Counters {
-                packets: Packets { forward, backward, control },
+                packets: Packets {
+                    forward,
+                    backward,
+                    control,
+                },
                 spike_digest: status.spike_digest,
                 ..Counters::default()
             });

@@ -79,10 +79,10 @@ impl Model {
             loss.silent_label == SilentLabel::Send,
         )
         .map_err(|error| match error {
-            LossError::Tau0 => Error::new(
-                "must be at least 1/128 ms and at least 1/255 of a tick in fixed point",
-            )
-            .at("loss.tau0_ms"),
+            LossError::Tau0 => {
+                Error::new("must be at least 1/128 ms and at least 1/255 of a tick in fixed point")
+                    .at("loss.tau0_ms")
+            }
             LossError::Tau1 => {
                 Error::new("must be positive and at least 1/255 of a tick in fixed point")
                     .at("loss.tau1_ms")
@@ -100,7 +100,9 @@ impl Model {
                 beta2: optimizer.beta2 as f32,
                 epsilon: optimizer.epsilon as f32,
             },
-            OptimizerKind::Sgd => Method::Sgd { momentum: optimizer.momentum as f32 },
+            OptimizerKind::Sgd => Method::Sgd {
+                momentum: optimizer.momentum as f32,
+            },
         };
         let bumps = &experiment.silent_neurons;
         Ok(Self {
@@ -131,8 +133,13 @@ impl Model {
     /// Never for an experiment that passed its check.
     #[must_use]
     pub fn dynamics(&self) -> Dynamics<'_> {
-        Dynamics::new(self.scheme, &self.table, self.spikes_per_step, self.slope_floor)
-            .expect("checked with the experiment")
+        Dynamics::new(
+            self.scheme,
+            &self.table,
+            self.spikes_per_step,
+            self.slope_floor,
+        )
+        .expect("checked with the experiment")
     }
 
     /// Number of weight layers.
@@ -153,7 +160,11 @@ impl Model {
         (0..self.layers())
             .map(|layer| {
                 let (inputs, neurons) = self.shape(layer);
-                LayerWeights { inputs, neurons, values: vec![0; inputs * neurons] }
+                LayerWeights {
+                    inputs,
+                    neurons,
+                    values: vec![0; inputs * neurons],
+                }
             })
             .collect()
     }
@@ -163,16 +174,29 @@ impl Model {
     /// # Errors
     /// Another shape, or a weight beyond ±32.
     pub fn check_weights(&self, weights: &[LayerWeights]) -> Result<()> {
-        let shapes: Vec<_> = weights.iter().map(|layer| (layer.inputs, layer.neurons)).collect();
+        let shapes: Vec<_> = weights
+            .iter()
+            .map(|layer| (layer.inputs, layer.neurons))
+            .collect();
         let wanted: Vec<_> = (0..self.layers()).map(|layer| self.shape(layer)).collect();
-        if shapes != wanted || weights.iter().any(|l| l.values.len() != l.inputs * l.neurons) {
+        if shapes != wanted
+            || weights
+                .iter()
+                .any(|l| l.values.len() != l.inputs * l.neurons)
+        {
             return Err(Error::new(format!(
                 "weights of shapes {shapes:?} (inputs, neurons) do not fit a network of {wanted:?}"
             )));
         }
         let limit = numeric::WEIGHT_LIMIT;
-        if weights.iter().flat_map(|l| &l.values).any(|w| !(-limit..=limit).contains(w)) {
-            return Err(Error::new("a weight is beyond the format's limits of -32 and 32"));
+        if weights
+            .iter()
+            .flat_map(|l| &l.values)
+            .any(|w| !(-limit..=limit).contains(w))
+        {
+            return Err(Error::new(
+                "a weight is beyond the format's limits of -32 and 32",
+            ));
         }
         Ok(())
     }
@@ -181,7 +205,10 @@ impl Model {
 /// An input event for `eventprop-core`.
 #[must_use]
 pub fn core_event(event: &InputEvent) -> Event {
-    Event { neuron: event.channel, offset: event.offset }
+    Event {
+        neuron: event.channel,
+        offset: event.offset,
+    }
 }
 
 /// Adds up what became of samples, in their order.
@@ -207,7 +234,11 @@ impl TallyBuilder {
     /// The sums, with the spikes per layer.
     #[must_use]
     pub fn finish(self, spikes: Vec<u64>) -> Tally {
-        Tally { loss: loss_to_f64(self.loss), spikes, ..self.tally }
+        Tally {
+            loss: loss_to_f64(self.loss),
+            spikes,
+            ..self.tally
+        }
     }
 }
 
@@ -252,7 +283,9 @@ impl Kernels for Vectorised {
         log: &mut EventLog<'_>,
         statistics: &mut Statistics,
     ) -> std::result::Result<(), LogFull> {
-        self.0.dispatch(Forward(dynamics, weights, arrivals, neurons, log, statistics))
+        self.0.dispatch(Forward(
+            dynamics, weights, arrivals, neurons, log, statistics,
+        ))
     }
 
     fn backward_step(
@@ -324,7 +357,10 @@ impl pulp::WithSimd for Backward<'_, '_, '_> {
 pub fn check_sample(model: &Model, sample: &EncodedSample) -> Result<()> {
     let outputs = model.dims[model.layers()];
     if usize::from(sample.label) >= outputs {
-        return Err(Error::new(format!("label {} of a network of {outputs} outputs", sample.label)));
+        return Err(Error::new(format!(
+            "label {} of a network of {outputs} outputs",
+            sample.label
+        )));
     }
     let fits = |event: &InputEvent| {
         usize::from(event.step) < model.steps
@@ -338,7 +374,9 @@ pub fn check_sample(model: &Model, sample: &EncodedSample) -> Result<()> {
             1 << model.tick_bits,
             model.dims[0]
         ))),
-        None if !sample.events.is_sorted() => Err(Error::new("input events are not in order of time")),
+        None if !sample.events.is_sorted() => {
+            Err(Error::new("input events are not in order of time"))
+        }
         None => Ok(()),
     }
 }
