@@ -2,7 +2,7 @@
 //!
 //! A vector becomes an experiment with the vector's weights, one minibatch of all its samples, and
 //! the true divisors of the backward pass (no floor). What comes out is held against what the
-//! vector expects by [`crate::reference::compare`].
+//! vector expects by [`compare`](fn@crate::reference::compare).
 //!
 //! In the scheme `grid` the spikes are to be the same, step for step. One exception is sound: where
 //! the reference's own membrane passes the threshold by less than the fixed-point format resolves,

@@ -182,7 +182,7 @@ fn a_run_leaves_all_its_files_and_can_be_repeated_from_them() {
 }
 
 #[test]
-fn threads_do_not_change_a_bit_and_a_seed_does() {
+fn threads_and_backends_do_not_change_a_bit_and_a_seed_does() {
     let folder = temporary();
     let folder = folder.path();
     let digests = |arguments: &[&str]| {
@@ -197,7 +197,18 @@ fn threads_do_not_change_a_bit_and_a_seed_does() {
     };
     let one = digests(&["--threads", "1", "--out", "a"]);
     assert_eq!(one, digests(&["--threads", "3", "--out", "b"]));
-    assert_ne!(one, digests(&["--seed", "2", "--out", "c"]));
+    let mock = [
+        "--backend",
+        "mock",
+        "--replicas",
+        "3",
+        "--epochs",
+        "3",
+        "--out",
+        "c",
+    ];
+    assert_eq!(one, digests(&mock));
+    assert_ne!(one, digests(&["--seed", "2", "--out", "d"]));
 }
 
 #[test]
@@ -364,7 +375,7 @@ fn a_wrong_experiment_file_is_refused_with_its_place() {
             "error: e.toml:2:18: network.tau_synapse_ms is -5; it must be from 0.01 to 10000\n",
         ),
         ("[network\n", "error: e.toml:1:"),
-        ("\u{0}\n", "error: e.toml:1:1: "),
+        ("\u{0}\n", "error: e.toml:1:2: "),
     ];
     for (experiment, expected) in cases {
         std::fs::write(folder.join("e.toml"), experiment).expect("the folder is writable");

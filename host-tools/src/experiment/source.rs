@@ -135,20 +135,20 @@ impl Reader {
                 });
             }
         }
-        for (name, entry) in self.entries.iter().filter(|(_, entry)| !entry.seen) {
-            let (section, key) = name.rsplit_once('.').unwrap_or(("", name));
-            let message = if section.is_empty() {
-                format!("unknown key `{key}`")
-            } else {
-                format!("unknown key `{key}` in [{section}]")
-            };
-            let error = Error::new(message).at(entry.key_place.clone());
-            return Err(match self.suggest(section, key) {
-                Some(hint) => error.hint(hint),
-                None => error,
-            });
-        }
-        Ok(())
+        let Some((name, entry)) = self.entries.iter().find(|(_, entry)| !entry.seen) else {
+            return Ok(());
+        };
+        let (section, key) = name.rsplit_once('.').unwrap_or(("", name));
+        let message = if section.is_empty() {
+            format!("unknown key `{key}`")
+        } else {
+            format!("unknown key `{key}` in [{section}]")
+        };
+        let error = Error::new(message).at(entry.key_place.clone());
+        Err(match self.suggest(section, key) {
+            Some(hint) => error.hint(hint),
+            None => error,
+        })
     }
 
     /// What the person may have meant by an unknown key.
