@@ -5,7 +5,7 @@
 //! gradient of `w_ji` and sends `err = Σ_j w_ji (λV_j - λI_j)` back (Wunderlich and Pehle 2021).
 
 use crate::log::{Event, LoggedStep};
-use crate::neuron::{LANES, Neurons, high, lanes_mut};
+use crate::neuron::{LANES, Neurons, high, lanes_mut, whole_blocks};
 use crate::numeric::{ADJOINT_LIMIT, Statistics, decay, divide_by_slope, saturate, scale};
 use crate::tables::{Dynamics, Scheme};
 
@@ -222,7 +222,7 @@ fn grid(
 #[inline(always)]
 fn decay_adjoints(neurons: &mut Neurons<'_>, decay_i: i32, decay_v: i32, coupling: i32) {
     let len = neurons.len();
-    let blocks = len - len % LANES;
+    let blocks = whole_blocks(len, LANES);
     for first in (0..blocks).step_by(LANES) {
         decay_block::<LANES>(neurons, first, decay_i, decay_v, coupling);
     }

@@ -417,7 +417,7 @@ mod tests {
         for bit in 0..32 {
             let change = Checksum::PAYLOAD_FACTOR << bit;
             assert!(
-                change >= 1 << 11 && change <= u32::MAX - (1 << 11),
+                (1 << 11..=u32::MAX - (1 << 11)).contains(&change),
                 "bit {bit}"
             );
         }

@@ -16,6 +16,12 @@ pub const MAX_SPIKES_PER_STEP: usize = 8;
 /// where anything more would only spill registers.
 pub(crate) const LANES: usize = if cfg!(target_arch = "arm") { 1 } else { 8 };
 
+/// Neurons that fill whole blocks of `lanes`; the rest is computed one by one.
+#[inline(always)]
+pub(crate) const fn whole_blocks(neurons: usize, lanes: usize) -> usize {
+    neurons - neurons % lanes
+}
+
 /// State of a layer's neurons: membrane and current forward, their adjoints backward.
 #[derive(Debug)]
 pub struct Neurons<'m> {
@@ -92,7 +98,7 @@ pub fn forward_step(
     }
     neurons.awake = true;
     let len = neurons.len();
-    let blocks = len - len % LANES;
+    let blocks = whole_blocks(len, LANES);
     let mut step = Step {
         dynamics,
         weights,

@@ -109,6 +109,25 @@ pub struct Update {
     root_scale: f32,
 }
 
+/// A stretch of the weights of one layer (or of one PE's part of it) with all that belongs to it.
+///
+/// All slices but `bumps` hold the same stretch of `[pre][post]`.
+#[derive(Debug)]
+pub struct Stretch<'a> {
+    /// Flat index of the first weight of the stretch within `[pre][post]`.
+    pub position: usize,
+    /// Weights, F20.
+    pub weights: &'a mut [i32],
+    /// Gradient sums over the minibatch, F18.
+    pub gradients: &'a [i64],
+    /// First moments, or velocities.
+    pub first: &'a mut [f32],
+    /// Second moments; left alone by gradient descent.
+    pub second: &'a mut [f32],
+    /// What is added to every weight onto a neuron, `[post]`, F20; empty for nothing.
+    pub bumps: &'a [i32],
+}
+
 impl Update {
     /// Advances `progress` by one minibatch of `samples` samples and prepares its update.
     ///
@@ -135,26 +154,19 @@ impl Update {
         }
     }
 
-    /// Updates weights in place.
-    ///
-    /// # Shapes and formats
-    /// All slices hold the same stretch of `[pre][post]`, starting at the flat index `position`:
-    /// `weights` F20, `gradients` F18 sums over the minibatch, `first` and `second` the moments
-    /// (`second` is left alone by gradient descent). `bumps`: `[post]`, F20, added to every weight
-    /// onto a neuron; empty for none.
+    /// Updates weights in place; counts weights that saturate.
     ///
     /// # Panics
     /// If the lengths differ.
-    pub fn apply(
-        &self,
-        position: usize,
-        weights: &mut [i32],
-        gradients: &[i64],
-        first: &mut [f32],
-        second: &mut [f32],
-        bumps: &[i32],
-        statistics: &mut Statistics,
-    ) {
+    pub fn apply(&self, stretch: Stretch<'_>, statistics: &mut Statistics) {
+        let Stretch {
+            position,
+            weights,
+            gradients,
+            first,
+            second,
+            bumps,
+        } = stretch;
         let len = weights.len();
         assert!([gradients.len(), first.len(), second.len()] == [len; 3]);
         let saturations = &mut statistics.saturations;
@@ -220,13 +232,15 @@ mod tests {
             let gradient = 2.0 * (f64::from(w[0]) / f64::from(1 << 20) - 2.0);
             let raw = (gradient * 4.0 / 5.0 * f64::from(1 << 18)).round() as i64;
             Update::begin(&settings, &mut progress, 4).apply(
-                0,
-                &mut w,
-                &[raw],
-                &mut m,
-                &mut v,
-                &[],
-                &mut Statistics::NEW,
+                Stretch {
+                    position: 0,
+                    weights: &mut w,
+                    gradients: &[raw],
+                    first: &mut m,
+                    second: &mut v,
+                    bumps: &[],
+                },
+                &mut Statistics::default(),
             );
             let g = raw as f64 * 5.0 / 4.0 / f64::from(1 << 18) + 0.01 * w64;
             m64 = 0.9 * m64 + 0.1 * g;
@@ -257,12 +271,14 @@ mod tests {
         let (mut w, mut m, mut v) = ([0, 0, WEIGHT_LIMIT], [0f32; 3], [0f32; 3]);
         for _ in 0..2 {
             Update::begin(&settings, &mut progress, 1).apply(
-                2,
-                &mut w,
-                &[1 << 18, 0, 0],
-                &mut m,
-                &mut v,
-                &[0, 5, 1],
+                Stretch {
+                    position: 2,
+                    weights: &mut w,
+                    gradients: &[1 << 18, 0, 0],
+                    first: &mut m,
+                    second: &mut v,
+                    bumps: &[0, 5, 1],
+                },
                 &mut statistics,
             );
         }

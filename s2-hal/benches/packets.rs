@@ -36,7 +36,7 @@ impl Program for Station {
         let burst = self.to_send.min(20);
         for _ in 0..burst {
             let packet = Packet {
-                key: self.key | self.to_send % 200,
+                key: self.key | (self.to_send % 200),
                 payload: Some(self.to_send),
             };
             let list = self.direct.map(PeId::destination);

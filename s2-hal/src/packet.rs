@@ -4,8 +4,8 @@ use crate::topology::Destination;
 
 /// A multicast packet: a 32-bit key and up to one 32-bit payload word.
 ///
-/// The chip's packets may carry up to 128 bits of payload; one word is what the public receive ring
-/// format covers (payload first, then key).
+/// The chip's packets may carry up to 128 bits of payload (tag S); one word is what the public format
+/// of the receive ring covers (two words a packet, payload first, then key; tag J).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Packet {
     /// Routing key.
@@ -15,6 +15,9 @@ pub struct Packet {
 }
 
 /// Where a packet goes.
+///
+/// Both ways are known of production programs: a list of direct packets needs nothing of the router,
+/// a routed packet is sent once whatever the number of its targets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fanout<'a> {
     /// To the chip's router, which looks the key up and copies the packet to every target.

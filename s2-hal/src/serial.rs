@@ -117,3 +117,77 @@ impl<U: uart::Write<u8>> Write for Bytes<U> {
         nb::block!(self.uart.flush()).map_err(UartError::of)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::VecDeque;
+
+    /// A UART that is fed by a list, busy every other time.
+    #[derive(Default)]
+    struct Uart {
+        incoming: VecDeque<Result<u8, uart::ErrorKind>>,
+        outgoing: Vec<u8>,
+        busy: bool,
+    }
+
+    impl Uart {
+        fn wait(&mut self) -> nb::Result<(), uart::ErrorKind> {
+            self.busy = !self.busy;
+            if self.busy {
+                return Err(nb::Error::WouldBlock);
+            }
+            Ok(())
+        }
+    }
+
+    impl uart::ErrorType for Uart {
+        type Error = uart::ErrorKind;
+    }
+
+    impl uart::Read<u8> for Uart {
+        fn read(&mut self) -> nb::Result<u8, uart::ErrorKind> {
+            self.wait()?;
+            let next = self.incoming.pop_front().ok_or(nb::Error::WouldBlock)?;
+            next.map_err(nb::Error::Other)
+        }
+    }
+
+    impl uart::Write<u8> for Uart {
+        fn write(&mut self, byte: u8) -> nb::Result<(), uart::ErrorKind> {
+            self.wait()?;
+            self.outgoing.push(byte);
+            Ok(())
+        }
+
+        fn flush(&mut self) -> nb::Result<(), uart::ErrorKind> {
+            self.wait()
+        }
+    }
+
+    #[test]
+    fn a_uart_is_a_port_and_loses_neither_bytes_nor_errors() {
+        let mut uart = Uart::default();
+        let overrun = Err(uart::ErrorKind::Overrun);
+        uart.incoming.extend([Ok(1), Ok(2), overrun, Ok(3)]);
+        fn use_it(port: &mut (impl Port<Error = UartError> + ?Sized)) {
+            let mut buffer = [0; 2];
+            // Taken by the question, given by the next read.
+            while !port.read_ready().unwrap() {}
+            port.read_exact(&mut buffer).unwrap();
+            assert_eq!(buffer, [1, 2]);
+            assert_eq!(
+                port.read(&mut buffer),
+                Err(UartError(uart::ErrorKind::Overrun))
+            );
+            assert_eq!(port.read(&mut buffer), Ok(1));
+            assert_eq!(buffer[0], 3);
+            assert_eq!(port.read(&mut []), Ok(0));
+            port.write_all(b"abc").unwrap();
+            port.flush().unwrap();
+        }
+        let mut port = Bytes::new(uart);
+        use_it(&mut port);
+        assert_eq!(port.uart.outgoing, b"abc");
+    }
+}

@@ -235,6 +235,7 @@ mod tests {
     use std::collections::HashSet;
 
     #[test]
+    #[cfg_attr(miri, ignore = "slow, and safe code")]
     fn the_38_quad_pes_are_the_grid_without_router_and_west_link() {
         let expected: HashSet<_> = (1..=7)
             .flat_map(|x| (1..=6).map(move |y| (x, y)))
@@ -243,14 +244,16 @@ mod tests {
         assert_eq!(expected.len(), QUAD_PES);
         let listed: HashSet<_> = QUAD_PE_ORDER.into_iter().collect();
         assert_eq!(listed, expected);
-        for x in 0..=255 {
-            for y in 0..=255 {
+        let beyond = [16, 128, 255];
+        for x in (0..=9).chain(beyond) {
+            for y in (0..=9).chain(beyond) {
                 assert_eq!(is_quad_pe(x, y), expected.contains(&(x, y)));
             }
         }
     }
 
     #[test]
+    #[cfg_attr(miri, ignore = "slow, and safe code")]
     fn core_ids_are_those_of_both_branches() {
         let newer = |core| PeId::from_core(core).map(|p| (p.x, p.y, p.pe));
         assert_eq!(newer(0), None);
@@ -277,8 +280,9 @@ mod tests {
     }
 
     #[test]
+    #[cfg_attr(miri, ignore = "slow, and safe code")]
     fn network_ids_round_trip() {
-        assert_eq!(PeId { x: 1, y: 1, pe: 0 }.noc_id(), 0b001_001_00);
+        assert_eq!(PeId { x: 1, y: 1, pe: 0 }.noc_id(), 0b0010_0100);
         for pe in pes() {
             assert_eq!(PeId::from_noc_id(pe.noc_id()), Some(pe));
         }

@@ -220,8 +220,10 @@ fn dropping_a_transfer_aborts_it() {
         let mut transfer = Transfer::read(&mut *pe, dram(0x400), buffer).unwrap();
         assert!(!transfer.is_done());
         drop(transfer);
-        // Freed under a running engine, if it were still running.
-        free(raw);
+    });
+    // Freed under a running engine, if it were still running.
+    free(raw);
+    once(&mut chip, |_, pe| {
         while Channel::poll(pe) == Err(nb::Error::WouldBlock) {}
         let mut other = Aligned([0_u64; 2]);
         dma::copy::read(pe, dram(0x400), &mut other[..]).unwrap();

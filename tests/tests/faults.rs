@@ -103,12 +103,12 @@ const NUMBERS: [u64; 4] = [0, 5, 33, 140];
 #[test]
 fn a_lost_packet_is_missed() {
     for bench in benches() {
-        for kind in 0..KINDS.len() {
+        for (kind, name) in KINDS.into_iter().enumerate() {
             for nth in NUMBERS {
                 match bench.with(kind, nth, PacketFault::Lose) {
                     // The next acknowledgement says it all again.
                     None => {}
-                    Some(Ok(())) => assert_eq!(KINDS[kind], "acknowledgement"),
+                    Some(Ok(())) => assert_eq!(name, "acknowledgement"),
                     Some(Err(message)) => {
                         let named = match kind {
                             0 | 2..5 => "arrived",
@@ -117,7 +117,7 @@ fn a_lost_packet_is_missed() {
                             6 => "to finish minibatch",
                             _ => "new weights after minibatch",
                         };
-                        assert!(message.contains(named), "{}: {message}", KINDS[kind]);
+                        assert!(message.contains(named), "{}: {message}", name);
                         assert!(message.contains("no packet moves any more"), "{message}");
                     }
                 }
@@ -130,7 +130,7 @@ fn a_lost_packet_is_missed() {
 fn a_doubled_packet_changes_nothing() {
     let mut struck = [false; KINDS.len()];
     for bench in benches() {
-        for kind in 0..KINDS.len() {
+        for (kind, name) in KINDS.into_iter().enumerate() {
             for nth in NUMBERS {
                 for later in [0, 300, 20_000] {
                     if let Some(result) = bench.with(kind, nth, PacketFault::Duplicate { later }) {
@@ -138,7 +138,7 @@ fn a_doubled_packet_changes_nothing() {
                         // An error's key says its step modulo 16 only: one that comes a second time
                         // many steps later may be taken for another, and is found by the marker.
                         if later <= 300 || !(2..5).contains(&kind) {
-                            let what = format!("{} {nth}, {later} cycles later", KINDS[kind]);
+                            let what = format!("{} {nth}, {later} cycles later", name);
                             assert_eq!(result, Ok(()), "{what}");
                         }
                     }
@@ -153,14 +153,14 @@ fn a_doubled_packet_changes_nothing() {
 fn an_altered_payload_is_found() {
     let mut struck = [false; KINDS.len()];
     for bench in &benches()[..2] {
-        for kind in 0..KINDS.len() {
+        for (kind, name) in KINDS.into_iter().enumerate() {
             for bit in 0..32 {
                 let fault = PacketFault::Corrupt {
                     bits: Some(1 << bit),
                 };
                 if let Some(result) = bench.with(kind, 9, fault) {
                     struck[kind] = true;
-                    assert!(result.is_err(), "{}, bit {bit}: not found", KINDS[kind]);
+                    assert!(result.is_err(), "{}, bit {bit}: not found", name);
                 }
             }
         }
@@ -168,12 +168,12 @@ fn an_altered_payload_is_found() {
     // There are fewer than ten packets of the last two kinds; their words are doubled, see below.
     assert_eq!(struck[..6], [true; 6]);
     for bit in 0..32 {
-        for kind in 6..8 {
+        for (kind, name) in KINDS.into_iter().enumerate().skip(6) {
             let fault = PacketFault::Corrupt {
                 bits: Some(1 << bit),
             };
             let result = benches()[0].with(kind, 1, fault);
-            assert!(matches!(result, Some(Err(_))), "{}, bit {bit}", KINDS[kind]);
+            assert!(matches!(result, Some(Err(_))), "{}, bit {bit}", name);
         }
     }
 }

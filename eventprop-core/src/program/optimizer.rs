@@ -10,7 +10,7 @@ use super::stream::receive;
 use super::{Fault, Mode, Platform, Progress, Run, Status, Waiting, offset, read, write};
 use crate::event::{Direction, Envelope, Message, Source, Target, pack};
 use crate::numeric::Statistics;
-use crate::optimizer::{self, Settings, Update};
+use crate::optimizer::{self, Settings, Stretch, Update};
 
 /// Most parts (PEs per replica that hold weights).
 pub const MAX_PARTS: usize = 32;
@@ -388,12 +388,14 @@ impl Optimizer {
         let at = start + position..start + position + used;
         let mut statistics = Statistics::NEW;
         update.apply(
-            position,
-            &mut memory.weights[at.clone()],
-            &sum[..used],
-            &mut memory.first[at.clone()],
-            &mut memory.second[at],
-            &memory.bumps[..neurons],
+            Stretch {
+                position,
+                weights: &mut memory.weights[at.clone()],
+                gradients: &sum[..used],
+                first: &mut memory.first[at.clone()],
+                second: &mut memory.second[at],
+                bumps: &memory.bumps[..neurons],
+            },
             &mut statistics,
         );
         self.status.count(&statistics);

@@ -7,7 +7,7 @@ use eventprop_core::loss::{Outcome, SILENT};
 use eventprop_core::network::{self, Layer};
 use eventprop_core::neuron::Neurons;
 use eventprop_core::numeric::Statistics;
-use eventprop_core::optimizer::{Progress, Update};
+use eventprop_core::optimizer::{Progress, Stretch, Update};
 use eventprop_core::program::layer::spikes_per_step;
 use eventprop_core::program::spike_hash;
 use rayon::prelude::*;
@@ -163,12 +163,14 @@ impl Direct {
                 })
                 .collect();
             update.apply(
-                0,
-                &mut self.weights[layer].values,
-                gradient,
-                &mut self.first[layer],
-                &mut self.second[layer],
-                &bumps,
+                Stretch {
+                    position: 0,
+                    weights: &mut self.weights[layer].values,
+                    gradients: gradient,
+                    first: &mut self.first[layer],
+                    second: &mut self.second[layer],
+                    bumps: &bumps,
+                },
                 &mut statistics,
             );
         }

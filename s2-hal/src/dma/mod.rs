@@ -449,7 +449,7 @@ mod tests {
         ] {
             assert_eq!(Address(address).place(), None, "{address:#x}");
         }
-        assert_eq!(Address(0xf000_0000 | 0b100_011_00 << 17).place(), None);
+        assert_eq!(Address(0xf000_0000 | 0b1000_1100 << 17).place(), None);
     }
 
     #[test]

@@ -261,8 +261,8 @@ impl Chip {
             }
         }
         let start = machine.end();
-        for number in 0..PES {
-            if program_of[number].is_some() {
+        for (number, place) in program_of.iter().enumerate() {
+            if place.is_some() {
                 let delay = machine.random_below(machine.jitter_cycles);
                 machine.wake(number, start + 1 + delay);
             }
@@ -577,7 +577,7 @@ impl Machine {
     /// A random number from 0 to `limit`.
     #[inline]
     fn random_below(&mut self, limit: u32) -> u64 {
-        u64::from(self.rng.next()) * (u64::from(limit) + 1) >> 32
+        (u64::from(self.rng.next()) * (u64::from(limit) + 1)) >> 32
     }
 
     fn shuffle(&mut self, pes: &mut [usize]) {

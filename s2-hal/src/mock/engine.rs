@@ -123,15 +123,17 @@ impl Job {
         // or at its end.
         let local = unsafe { self.local.add(self.moved) };
         let result = match self.direction {
-            // SAFETY: by the contract of `start`, kept by the creator of this job, the `length` bytes
-            // at `local` may be written while the job is in flight, and nothing else accesses them.
-            // They are initialised: `start` got them as a buffer of plain data.
-            Direction::Read => memories.read(remote, unsafe {
-                std::slice::from_raw_parts_mut(local, count)
-            }),
-            // SAFETY: by the same contract they may be read, and nothing writes them.
+            Direction::Read => {
+                // SAFETY: by the contract of `start`, kept by the creator of this job, the `length`
+                // bytes at `local` are initialised and may be written while the job is in flight, and
+                // nothing else accesses them.
+                let bytes = unsafe { std::slice::from_raw_parts_mut(local, count) };
+                memories.read(remote, bytes)
+            }
             Direction::Write => {
-                memories.write(remote, unsafe { std::slice::from_raw_parts(local, count) })
+                // SAFETY: by the same contract they may be read, and nothing writes them.
+                let bytes = unsafe { std::slice::from_raw_parts(local, count) };
+                memories.write(remote, bytes)
             }
         };
         if let Err(NoMemory) = result {

@@ -1,5 +1,7 @@
 //! The memories of the chip. What was never touched takes no host memory and reads as zero.
 
+use std::collections::HashMap;
+
 use super::number;
 use crate::dma::{Address, Block, DRAM_HALF, Place};
 use crate::topology::{PES, SRAM_BYTES};
@@ -11,7 +13,8 @@ const SRAM_BLOCKS: usize = SRAM_BYTES as usize / size_of::<Block>();
 
 pub(super) struct Memories {
     sram: Vec<Sram>,
-    dram: Vec<Option<Box<[Block]>>>,
+    /// Pages by number.
+    dram: HashMap<usize, Box<[Block]>>,
 }
 
 enum Sram {
@@ -32,7 +35,7 @@ impl Memories {
     pub(super) fn new() -> Self {
         Self {
             sram: (0..PES).map(|_| Sram::Untouched).collect(),
-            dram: vec![None; 2 * DRAM_HALF as usize / PAGE],
+            dram: HashMap::new(),
         }
     }
 
@@ -81,7 +84,7 @@ impl Memories {
                 while !rest.is_empty() {
                     let now;
                     (now, rest) = rest.split_at_mut(rest.len().min(PAGE - offset));
-                    match &self.dram[page] {
+                    match self.dram.get(&page) {
                         Some(blocks) => {
                             let bytes: &[u8] = bytemuck::cast_slice(blocks);
                             now.copy_from_slice(&bytes[offset..offset + now.len()]);
@@ -111,8 +114,8 @@ impl Memories {
                 while !rest.is_empty() {
                     let now;
                     (now, rest) = rest.split_at(rest.len().min(PAGE - offset));
-                    let blocks =
-                        self.dram[page].get_or_insert_with(|| zeroed(PAGE / size_of::<Block>()));
+                    let page_blocks = || zeroed(PAGE / size_of::<Block>());
+                    let blocks = self.dram.entry(page).or_insert_with(page_blocks);
                     let bytes: &mut [u8] = bytemuck::cast_slice_mut(blocks);
                     bytes[offset..offset + now.len()].copy_from_slice(now);
                     (page, offset) = (page + 1, 0);

@@ -69,3 +69,24 @@ impl Write for End {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bytes_cross_the_line_both_ways() {
+        let (mut near, mut far) = line();
+        let mut buffer = [0; 4];
+        assert_eq!(far.read(&mut buffer), Err(ErrorKind::TimedOut));
+        assert_eq!(far.read_ready(), Ok(false));
+        near.write_all(b"ping").unwrap();
+        far.write_all(b"pong!").unwrap();
+        assert_eq!(far.read_ready(), Ok(true));
+        far.read_exact(&mut buffer).unwrap();
+        assert_eq!(&buffer, b"ping");
+        near.read_exact(&mut buffer).unwrap();
+        assert_eq!(&buffer, b"pong");
+        assert_eq!(near.read(&mut buffer), Ok(1));
+    }
+}
