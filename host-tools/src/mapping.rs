@@ -359,9 +359,8 @@ fn layer_pes(
         );
         match enough {
             None => {
-                return Err(Error::new(message).at("network.hidden").hint(format!(
-                    "even {most} PEs are not enough: use fewer neurons or spikes per step"
-                )));
+                let error = Error::new(message).at("network.hidden");
+                return Err(error.hint(remedy(model, samples, layer)));
             }
             Some(parts) if !given.is_empty() => {
                 return Err(Error::new(message)
@@ -370,6 +369,44 @@ fn layer_pes(
             }
             Some(parts) => chosen[layer] = parts,
         }
+    }
+}
+
+/// What a person could change for a layer that fits no number of PEs.
+///
+/// A PE must be ready for every neuron of the layer above to spike as often as it may in one step,
+/// so it is mostly the layer above that is too large.
+fn remedy(model: &Model, samples: SampleLimits, layer: usize) -> String {
+    let split = |model: &Model| {
+        let most = |layer: usize| MAX_NEIGHBOURS.min(model.shape(layer).1);
+        let all: Vec<_> = (0..model.layers()).map(most).collect();
+        needed(model, samples, &all, layer) <= DATA_BYTES
+    };
+    let fewer_spikes = (1..model.spikes_per_step).rev().find(|&spikes_per_step| {
+        split(&Model {
+            spikes_per_step,
+            ..model.clone()
+        })
+    });
+    if let Some(spikes) = fewer_spikes {
+        return format!("with network.spikes_per_step = {spikes} it fits");
+    }
+    let most = MAX_NEIGHBOURS.min(model.shape(layer).1);
+    let above = model.shape(layer).0;
+    let fewer_neurons = (1..above).rev().find(|&neurons| {
+        let mut dims = model.dims.clone();
+        dims[layer] = neurons;
+        layer > 0
+            && split(&Model {
+                dims,
+                ..model.clone()
+            })
+    });
+    match fewer_neurons {
+        Some(neurons) => format!(
+            "even split over {most} PEs it has no room for what {above} neurons above may send; {neurons} would fit"
+        ),
+        None => format!("even {most} PEs are not enough: use fewer neurons or steps"),
     }
 }
 

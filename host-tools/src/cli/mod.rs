@@ -1,9 +1,11 @@
-//! The command line: `eventprop train`, `verify` and `dataset`.
+//! The command line: `eventprop train`, `compare`, `verify`, `map` and `dataset`.
 //!
 //! Exit status: 0 when all went well, 1 when a verification is outside its tolerance, 2 for
 //! everything that a person has to put right, with one error message on the standard error.
 
+mod compare;
 mod dataset;
+mod map;
 mod progress;
 mod train;
 mod verify;
@@ -28,7 +30,9 @@ struct Cli {
 #[derive(Subcommand)]
 enum Command {
     Train(Box<train::Args>),
+    Compare(compare::Args),
     Verify(verify::Args),
+    Map(map::Args),
     Dataset(dataset::Args),
 }
 
@@ -36,7 +40,9 @@ enum Command {
 pub fn run() -> ExitCode {
     let result = match Cli::parse().command {
         Command::Train(args) => train::run(&args),
+        Command::Compare(args) => compare::run(&args),
         Command::Verify(args) => verify::run(&args),
+        Command::Map(args) => map::run(&args),
         Command::Dataset(args) => dataset::run(&args),
     };
     result.unwrap_or_else(|error| {

@@ -12,7 +12,7 @@ pub(super) const HOP: u64 = 5;
 pub(super) const ROUTER: u64 = 8;
 
 /// A PE, from an arrival to the first instruction of its program.
-pub(super) const WAKE: u64 = 12;
+pub(super) const WAKE: u64 = 60;
 
 /// A PE, for a poll that does nothing.
 pub(super) const POLL: u64 = 40;

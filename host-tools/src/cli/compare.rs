@@ -1,0 +1,168 @@
+//! `eventprop compare`: trains experiments over several seeds and prints a table.
+
+use std::fmt::Write as _;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+
+use rayon::prelude::*;
+
+use super::print;
+use crate::backend;
+use crate::error::{Error, Result};
+use crate::experiment::{BackendKind, Experiment};
+use crate::training::{self, Plan, State, Unobserved};
+
+/// Train experiments with several seeds and print a table of their test accuracies (Markdown)
+///
+/// Runs in this process, one seed per thread; the bits, and so the figures, are those of every other
+/// backend. The weights of a run are chosen by its validation accuracy.
+#[derive(clap::Args)]
+#[command(after_help = "\
+Examples:
+  eventprop compare experiments/*.toml --seeds 1-10
+  eventprop compare a.toml b.toml --seeds 1,5,7 --epochs 5")]
+pub(super) struct Args {
+    /// Experiment files (TOML)
+    #[arg(value_name = "EXPERIMENT.toml", required = true)]
+    experiments: Vec<PathBuf>,
+    /// Seeds, for instance 1-10 or 1,5,7
+    #[arg(long, value_name = "S-S|S,S...", default_value = "1-10", value_parser = parse_seeds)]
+    seeds: Seeds,
+    /// Passes over the training samples, instead of the experiments' own
+    #[arg(long, value_name = "N")]
+    epochs: Option<u32>,
+    /// Threads [default: one per processor core]
+    #[arg(long, value_name = "N")]
+    threads: Option<usize>,
+}
+
+#[derive(Clone, Debug)]
+struct Seeds(Vec<u64>);
+
+fn parse_seeds(text: &str) -> std::result::Result<Seeds, String> {
+    let number = |text: &str| {
+        let seed = text
+            .trim()
+            .parse::<u64>()
+            .ok()
+            .filter(|&seed| seed <= i64::MAX as u64);
+        seed.ok_or_else(|| format!("`{text}` is no seed; write for instance 1-10 or 1,5,7"))
+    };
+    let mut seeds = Vec::new();
+    for part in text.split(',') {
+        match part.split_once('-') {
+            None => seeds.push(number(part)?),
+            Some((first, last)) => {
+                let (first, last) = (number(first)?, number(last)?);
+                if last < first || last - first >= 1000 {
+                    return Err(format!("`{part}` is no range of up to 1000 seeds"));
+                }
+                seeds.extend(first..=last);
+            }
+        }
+    }
+    Ok(Seeds(seeds))
+}
+
+/// What a run came to.
+struct Run {
+    experiment: usize,
+    test: f64,
+    ties: f64,
+    silent: f64,
+    saturations: u64,
+}
+
+pub(super) fn run(args: &Args) -> Result<ExitCode> {
+    let mut plans = Vec::new();
+    for path in &args.experiments {
+        let mut experiment = Experiment::load(Some(path), &[])?;
+        experiment.backend.kind = BackendKind::Direct;
+        experiment.backend.threads = Some(1);
+        if let Some(epochs) = args.epochs {
+            experiment.training.epochs = epochs;
+        }
+        experiment
+            .check()
+            .map_err(|error| error.at(path.display().to_string()))?;
+        plans.push(Plan::new(experiment)?);
+    }
+    let seeds = &args.seeds.0;
+    let jobs: Vec<_> = (0..plans.len())
+        .flat_map(|plan| seeds.iter().map(move |&seed| (plan, seed)))
+        .collect();
+    let pool = rayon::ThreadPoolBuilder::new()
+        .num_threads(args.threads.unwrap_or(0))
+        .build()
+        .map_err(|error| Error::new(format!("cannot start threads: {error}")))?;
+    let done = AtomicUsize::new(0);
+    let runs: Vec<Run> = pool.install(|| {
+        jobs.par_iter()
+            .map(|&(number, seed)| {
+                let mut plan = plans[number].clone();
+                plan.experiment.seed = seed;
+                let run = train(&plan, number)?;
+                eprintln!(
+                    "{}/{} {} seed {seed}: {:.2} % (test)",
+                    done.fetch_add(1, Ordering::Relaxed) + 1,
+                    jobs.len(),
+                    args.experiments[number].display(),
+                    run.test
+                );
+                Ok(run)
+            })
+            .collect::<Result<_>>()
+    })?;
+    print(table(args, &plans, &runs).as_bytes())?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn train(plan: &Plan, experiment: usize) -> Result<Run> {
+    let mut backend = backend::build(plan.setup())?;
+    let never = AtomicBool::new(false);
+    let state = State::new(plan);
+    let outcome = training::run(plan, backend.as_mut(), state, None, &mut Unobserved, &never)?;
+    Ok(Run {
+        experiment,
+        test: 100.0 * outcome.test.accuracy(),
+        ties: 100.0 * outcome.test.accuracy_ties_correct(),
+        silent: 100.0 * outcome.test.silent_label_fraction(),
+        saturations: backend.counters()?.saturations,
+    })
+}
+
+/// The table, a row per experiment, seeds in their order.
+fn table(args: &Args, plans: &[Plan], runs: &[Run]) -> String {
+    let mut text = String::from(
+        "| experiment | network | epochs | test %, mean ± sd | lowest | ties correct | silent label % | saturations | by seed |\n\
+         |---|---|---|---|---|---|---|---|---|\n",
+    );
+    for (number, (path, plan)) in args.experiments.iter().zip(plans).enumerate() {
+        let runs: Vec<_> = runs.iter().filter(|run| run.experiment == number).collect();
+        let mean =
+            |of: fn(&Run) -> f64| runs.iter().map(|run| of(run)).sum::<f64>() / runs.len() as f64;
+        let average = mean(|run| run.test);
+        // Of the population that the seeds are a sample of.
+        let squares: f64 = runs.iter().map(|run| (run.test - average).powi(2)).sum();
+        let deviation = (squares / (runs.len().max(2) - 1) as f64).sqrt();
+        let lowest = runs
+            .iter()
+            .map(|run| run.test)
+            .fold(f64::INFINITY, f64::min);
+        let saturations: u64 = runs.iter().map(|run| run.saturations).sum();
+        let dims: Vec<_> = plan.dims.iter().map(ToString::to_string).collect();
+        let by_seed: Vec<_> = runs.iter().map(|run| format!("{:.1}", run.test)).collect();
+        let name = path.file_stem().unwrap_or_default().to_string_lossy();
+        let _ = writeln!(
+            text,
+            "| {name} | {} | {} | {average:.2} ± {deviation:.2} | {lowest:.1} | {:.2} | {:.2} | {saturations} | {} |",
+            dims.join("-"),
+            plan.experiment.training.epochs,
+            mean(|run| run.ties),
+            mean(|run| run.silent),
+            by_seed.join(" "),
+        );
+    }
+    text
+}
