@@ -7,7 +7,7 @@ use crate::log::{Event, EventLog, LogFull};
 use crate::numeric::{
     ARRIVALS_PER_FOLD, HALF, ONE, STATE_LIMIT, Statistics, Wide, decay, saturate,
 };
-use crate::tables::{Dynamics, Scheme};
+use crate::tables::{Coefficients, Dynamics, Scheme};
 
 /// Upper bound of the spikes that one neuron may be allowed in one step.
 pub const MAX_SPIKES_PER_STEP: usize = 8;
@@ -107,8 +107,16 @@ pub fn forward_step(
         log,
         statistics,
     };
-    for first in (0..blocks).step_by(LANES) {
+    let mut first = 0;
+    while first < blocks {
+        if arrivals.is_empty() && dynamics.scheme() == Scheme::Exact {
+            first += step.run_without_spikes::<LANES>(first, blocks);
+            if first == blocks {
+                break;
+            }
+        }
         step.block::<LANES>(first)?;
+        first += LANES;
     }
     for first in blocks..len {
         step.block::<1>(first)?;
@@ -143,6 +151,25 @@ impl Step<'_, '_, '_, '_> {
         Ok(())
     }
 
+    /// Advances neurons without arrivals, from `first` up to `end`, block by block until one holds a
+    /// neuron that rises above threshold, which is left as it was. Returns how many were advanced.
+    #[inline(always)]
+    fn run_without_spikes<const L: usize>(&mut self, first: usize, end: usize) -> usize {
+        let full = *self.dynamics.step();
+        let (v, _) = self.neurons.membrane[first..end].as_chunks_mut::<L>();
+        let (i, _) = self.neurons.current[first..end].as_chunks_mut::<L>();
+        let mut advanced = 0;
+        for (v, i) in v.iter_mut().zip(i) {
+            let (v1, i1) = advance(&full, v, i);
+            if v1.iter().fold(false, |above, &v| above | (v > ONE)) {
+                break;
+            }
+            (*v, *i) = (v1, i1);
+            advanced += L;
+        }
+        advanced
+    }
+
     /// Emits the spikes of neurons that are above threshold at the end of the step.
     #[cold]
     fn emit<const L: usize>(
@@ -166,39 +193,66 @@ impl Step<'_, '_, '_, '_> {
     /// `I1 = es I0`, `V1 = em V0 + kf I0`.
     #[inline(always)]
     fn exact_without_arrivals<const L: usize>(&self, first: usize) -> ([i32; L], [i32; L]) {
-        let full = self.dynamics.step();
-        let v0: &[i32; L] = lanes(self.neurons.membrane, first);
-        let i0: &[i32; L] = lanes(self.neurons.current, first);
-        let (mut v1, mut i1) = ([0; L], [0; L]);
-        // States are at most 2^29, coefficients 2^31: each product is at most 2^60. em + kf <= 1 and
-        // es <= 1, so the results are no larger than the states.
-        for lane in 0..L {
-            let (v, i) = (i64::from(v0[lane]), i64::from(i0[lane]));
-            let di = i.wrapping_mul(i64::from(full.current_decay));
-            let dv = v
-                .wrapping_mul(i64::from(full.membrane_decay))
-                .wrapping_add(i.wrapping_mul(i64::from(full.current_to_membrane)));
-            i1[lane] = i0[lane].wrapping_add(high(di));
-            v1[lane] = v0[lane].wrapping_add(high(dv));
-        }
-        (v1, i1)
+        let (v0, i0) = (
+            lanes(self.neurons.membrane, first),
+            lanes(self.neurons.current, first),
+        );
+        advance(self.dynamics.step(), v0, i0)
     }
 
     /// `I1 = es I0 + Σ w es[Q-f]`, `V1 = em V0 + kf I0 + Σ w kf[Q-f]`.
     #[inline(always)]
     fn exact<const L: usize>(&mut self, first: usize) -> ([i32; L], [i32; L]) {
+        if self.arrivals.len() > ARRIVALS_PER_FOLD {
+            return self.exact_with_many_arrivals(first);
+        }
         let full = self.dynamics.step();
         let v0: &[i32; L] = lanes(self.neurons.membrane, first);
         let i0: &[i32; L] = lanes(self.neurons.current, first);
-        // Products with the state: see above.
-        let (mut fraction_v, mut fraction_i) = ([0i64; L], [0i64; L]);
-        for lane in 0..L {
-            let (v, i) = (i64::from(v0[lane]), i64::from(i0[lane]));
-            fraction_i[lane] = i.wrapping_mul(i64::from(full.current_decay));
-            fraction_v[lane] = v
-                .wrapping_mul(i64::from(full.membrane_decay))
-                .wrapping_add(i.wrapping_mul(i64::from(full.current_to_membrane)));
+        let (mut fraction_v, mut fraction_i) = products(full, v0, i0);
+        let mut whole_i = *i0;
+        for arrival in self.arrivals {
+            let row: &[i32; L] = self.row(arrival, first);
+            let left = self
+                .dynamics
+                .over(self.dynamics.ticks() - usize::from(arrival.offset));
+            let (es, kf) = (
+                i64::from(left.current_decay),
+                i64::from(left.current_to_membrane),
+            );
+            // At most 32 products of 2^25 with 2^31 beside those of the state: below 2^62.
+            for lane in 0..L {
+                let w = i64::from(row[lane]);
+                whole_i[lane] = whole_i[lane].wrapping_add(row[lane]);
+                fraction_i[lane] = fraction_i[lane].wrapping_add(w.wrapping_mul(es));
+                fraction_v[lane] = fraction_v[lane].wrapping_add(w.wrapping_mul(kf));
+            }
         }
+        // |I1| <= |I0| + Σ |w| <= 2^29 + 32 · 2^25 and |V1| <= 2^29 + Σ |w| / 2 fit 32 bits, so it does
+        // not matter that a sum on the way may wrap.
+        let (mut v1, mut i1) = ([0; L], [0; L]);
+        let mut outside = false;
+        for lane in 0..L {
+            let i = whole_i[lane].wrapping_add(high(fraction_i[lane]));
+            let v = v0[lane].wrapping_add(high(fraction_v[lane]));
+            i1[lane] = i.clamp(-STATE_LIMIT, STATE_LIMIT);
+            v1[lane] = v.clamp(-STATE_LIMIT, STATE_LIMIT);
+            outside |= (i1[lane] != i) | (v1[lane] != v);
+        }
+        if outside {
+            // Rare: computed again, to be counted.
+            return self.exact_with_many_arrivals(first);
+        }
+        (v1, i1)
+    }
+
+    /// As [`exact`](Self::exact), for any number of arrivals; counts what saturates.
+    #[cold]
+    fn exact_with_many_arrivals<const L: usize>(&mut self, first: usize) -> ([i32; L], [i32; L]) {
+        let full = self.dynamics.step();
+        let v0: &[i32; L] = lanes(self.neurons.membrane, first);
+        let i0: &[i32; L] = lanes(self.neurons.current, first);
+        let (mut fraction_v, mut fraction_i) = products(full, v0, i0);
         let (mut whole_v, mut whole_i) = (v0.map(i64::from), i0.map(i64::from));
         for arrivals in self.arrivals.chunks(ARRIVALS_PER_FOLD) {
             for arrival in arrivals {
@@ -210,7 +264,6 @@ impl Step<'_, '_, '_, '_> {
                     i64::from(left.current_decay),
                     i64::from(left.current_to_membrane),
                 );
-                // At most 32 products of 2^25 with 2^31 beside those of the state: below 2^62.
                 for lane in 0..L {
                     let w = i64::from(row[lane]);
                     whole_i[lane] = whole_i[lane].wrapping_add(w);
@@ -361,6 +414,41 @@ impl Step<'_, '_, '_, '_> {
             slope,
         )
     }
+}
+
+/// `em V0 + kf I0 - V0` and `es I0 - I0`, with 32 more fraction bits.
+#[inline(always)]
+fn products<const L: usize>(
+    over: &Coefficients,
+    v0: &[i32; L],
+    i0: &[i32; L],
+) -> ([i64; L], [i64; L]) {
+    let (mut v1, mut i1) = ([0; L], [0; L]);
+    // States are at most 2^29, coefficients 2^31: each product is at most 2^60.
+    for lane in 0..L {
+        let (v, i) = (i64::from(v0[lane]), i64::from(i0[lane]));
+        i1[lane] = i.wrapping_mul(i64::from(over.current_decay));
+        v1[lane] = v
+            .wrapping_mul(i64::from(over.membrane_decay))
+            .wrapping_add(i.wrapping_mul(i64::from(over.current_to_membrane)));
+    }
+    (v1, i1)
+}
+
+/// A step without arrivals. em + kf <= 1 and es <= 1, so the results are no larger than the states.
+#[inline(always)]
+fn advance<const L: usize>(
+    over: &Coefficients,
+    v0: &[i32; L],
+    i0: &[i32; L],
+) -> ([i32; L], [i32; L]) {
+    let (v, i) = products(over, v0, i0);
+    let (mut v1, mut i1) = ([0; L], [0; L]);
+    for lane in 0..L {
+        v1[lane] = v0[lane].wrapping_add(high(v[lane]));
+        i1[lane] = i0[lane].wrapping_add(high(i[lane]));
+    }
+    (v1, i1)
 }
 
 /// The tick after `below` and up to `above` at which V has just risen above threshold, and V there:

@@ -449,13 +449,23 @@ impl Layer {
             self.accept(&mut memory, packet, envelope)?;
             worked = true;
         }
-        worked |= match self.phase {
-            Phase::Done => return Ok(Progress::Done),
-            Phase::Forward => self.forward(kernels, &mut memory, pe)?,
-            Phase::Backward => self.backward(kernels, &mut memory, pe)?,
-            Phase::Ready => self.ready(pe)?,
-            Phase::Released => self.take_release(&mut memory),
-        };
+        if self.phase == Phase::Done {
+            return Ok(Progress::Done);
+        }
+        // As many steps as the window allows may be waiting: work on all of them before giving way.
+        for _ in 0..self.config.window {
+            let did = match self.phase {
+                Phase::Done => false,
+                Phase::Forward => self.forward(kernels, &mut memory, pe)?,
+                Phase::Backward => self.backward(kernels, &mut memory, pe)?,
+                Phase::Ready => self.ready(pe)?,
+                Phase::Released => self.take_release(&mut memory),
+            };
+            worked |= did;
+            if !did {
+                break;
+            }
+        }
         // A busy transmitter asks for another call.
         worked |= !self
             .forward_in

@@ -1,0 +1,82 @@
+//! Training samples per second of the backends on Yin-Yang, one thread: `cargo bench -p host-tools`.
+//!
+//! The network is trained for an epoch first, so that its activity is that of the better part of a
+//! run and not of its start.
+
+use std::hint::black_box;
+use std::time::Duration;
+
+use criterion::{Criterion, Throughput, criterion_group, criterion_main};
+use host_tools::backend::{self, Backend};
+use host_tools::experiment::{BackendKind, Experiment, Scheme};
+use host_tools::training::{Plan, State};
+
+const BATCH: usize = 32;
+
+/// A network that has seen every training sample once.
+fn trained(scheme: Scheme, hidden: usize, kind: BackendKind) -> Box<dyn Backend> {
+    let mut experiment = Experiment::default_for(scheme);
+    experiment.network.hidden = vec![hidden];
+    experiment.backend.kind = BackendKind::Direct;
+    experiment.backend.threads = Some(1);
+    let plan = Plan::new(experiment.clone()).expect("the default experiment");
+    let mut direct = backend::build(plan.setup()).expect("the default experiment");
+    direct
+        .set_weights(&State::new(&plan).weights)
+        .expect("its own weights");
+    let order: Vec<u32> = (0..plan.sets.train.len() as u32).collect();
+    direct.train(&order, BATCH).expect("training");
+    if kind == BackendKind::Direct {
+        return direct;
+    }
+    experiment.backend.kind = kind;
+    let plan = Plan::new(experiment).expect("the default experiment");
+    let mut other = backend::build(plan.setup()).expect("the default experiment");
+    let weights = direct.weights().expect("weights");
+    other
+        .set_weights(&weights)
+        .expect("weights of the same network");
+    other
+}
+
+fn training(c: &mut Criterion) {
+    let mut group = c.benchmark_group("training");
+    group.throughput(Throughput::Elements(BATCH as u64));
+    group
+        .sample_size(20)
+        .measurement_time(Duration::from_secs(5));
+    let cases = [
+        (
+            "direct/exact/5-200-3",
+            Scheme::Exact,
+            200,
+            BackendKind::Direct,
+        ),
+        (
+            "direct/exact/5-120-3",
+            Scheme::Exact,
+            120,
+            BackendKind::Direct,
+        ),
+        (
+            "direct/grid/5-120-3",
+            Scheme::Grid,
+            120,
+            BackendKind::Direct,
+        ),
+        ("mock/exact/5-200-3", Scheme::Exact, 200, BackendKind::Mock),
+    ];
+    for (name, scheme, hidden, kind) in cases {
+        let mut backend = trained(scheme, hidden, kind);
+        // Weights hardly move at this rate, so every round does the same work.
+        backend.set_learning_rate(1e-6).expect("a rate");
+        let order: Vec<u32> = (0..BATCH as u32).collect();
+        group.bench_function(name, |b| {
+            b.iter(|| backend.train(black_box(&order), BATCH).expect("training"));
+        });
+    }
+    group.finish();
+}
+
+criterion_group!(benches, training);
+criterion_main!(benches);
