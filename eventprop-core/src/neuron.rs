@@ -362,6 +362,7 @@ impl Step<'_, '_, '_, '_> {
 
     /// `V(f) = em[f] V0 + kf[f] I0 + Σ w kf[f-f_a] - Σ em[f-f_k]` over arrivals and own spikes
     /// before tick f.
+    #[inline(always)]
     fn membrane_at(&self, neuron: usize, v0: i32, i0: i32, tick: usize, crossed: &[usize]) -> i64 {
         let since_start = self.dynamics.over(tick);
         let mut v = Wide::new(v0);
@@ -399,6 +400,7 @@ impl Step<'_, '_, '_, '_> {
         i.rounded()
     }
 
+    #[inline(always)]
     fn weight(&self, arrival: &Event, neuron: usize) -> i32 {
         self.weights[usize::from(arrival.neuron) * self.neurons.len() + neuron]
     }
@@ -454,22 +456,23 @@ fn advance<const L: usize>(
 /// The tick after `below` and up to `above` at which V has just risen above threshold, and V there:
 /// one tick earlier V is at or below it, or that tick is `below`. Both ends come with their V.
 ///
-/// Guesses by the straight line between the ends, then looks at the tick beside the guess: V is so
-/// smooth over a step that this is nearly always the end of the search. Every other guess halves the
-/// interval, which bounds the search.
+/// Guesses by the straight line between the ends: V is so smooth over a step that the first guess is a
+/// few ticks off, the second at most one, and a look beside it is the end of the search. Every third
+/// guess halves the interval instead, which bounds the search.
+#[inline(always)]
 fn crossing(
     mut below: (usize, i64),
     mut above: (usize, i64),
     at: impl Fn(usize) -> i64,
 ) -> (usize, i64) {
-    let mut halve = false;
+    let mut round = 0;
     while above.0 - below.0 > 1 {
-        let tick = if halve {
+        round += 1;
+        let tick = if round % 3 == 0 {
             (below.0 + above.0) / 2
         } else {
             guess(below, above)
         };
-        halve = !halve;
         let v = at(tick);
         let beside = if v > i64::from(ONE) {
             above = (tick, v);
@@ -478,19 +481,20 @@ fn crossing(
             below = (tick, v);
             tick + 1
         };
-        if below.0 < beside && beside < above.0 {
+        if round > 1 && below.0 < beside && beside < above.0 {
             let v = at(beside);
-            *(if v > i64::from(ONE) {
-                &mut above
+            if v > i64::from(ONE) {
+                above = (beside, v);
             } else {
-                &mut below
-            }) = (beside, v);
+                below = (beside, v);
+            }
         }
     }
     above
 }
 
 /// Where the straight line between two ticks crosses the threshold, to a tick strictly between them.
+#[inline(always)]
 fn guess(below: (usize, i64), above: (usize, i64)) -> usize {
     let rise = (above.1 - below.1).max(1).cast_unsigned();
     let needed = (i64::from(ONE) - below.1).max(0).cast_unsigned();
