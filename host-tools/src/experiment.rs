@@ -324,7 +324,7 @@ pub struct Backend {
     pub kind: BackendKind,
     /// Copies of the network that share a minibatch.
     pub replicas: u32,
-    /// Threads of this process; `None`: one per processor core.
+    /// Threads of this process, for the backend `direct`; `None`: one per processor core.
     pub threads: Option<u32>,
     /// Seed of the order in which packets are delivered.
     pub delivery_seed: u64,
@@ -335,8 +335,12 @@ pub struct Backend {
 }
 
 impl Backend {
-    /// Threads to use: as asked for, else one per processor core.
+    /// Threads that train: as asked for, else one per processor core. The model of the chip runs on
+    /// one thread, whatever was asked for.
     pub fn thread_count(&self) -> usize {
+        if self.kind == BackendKind::Mock {
+            return 1;
+        }
         self.threads.map_or_else(
             || std::thread::available_parallelism().map_or(1, usize::from),
             |threads| threads as usize,

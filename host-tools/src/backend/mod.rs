@@ -195,7 +195,8 @@ pub struct Counters {
     /// Packets sent.
     pub packets: Packets,
     /// Digest of every spike of every sample: a wrapping sum of one hash per spike, so that it does
-    /// not depend on the order in which samples were worked on.
+    /// not depend on the order in which samples were worked on. Samples are numbered within a call of
+    /// the backend, so runs that are cut into calls differently have other digests.
     pub spike_digest: u64,
 }
 

@@ -68,6 +68,7 @@ fn parse_seeds(text: &str) -> std::result::Result<Seeds, String> {
 /// What a run came to.
 struct Run {
     experiment: usize,
+    validation: f64,
     test: f64,
     ties: f64,
     silent: f64,
@@ -125,6 +126,7 @@ fn train(plan: &Plan, experiment: usize) -> Result<Run> {
     let outcome = training::run(plan, backend.as_mut(), state, None, &mut Unobserved, &never)?;
     Ok(Run {
         experiment,
+        validation: 100.0 * outcome.validation.accuracy(),
         test: 100.0 * outcome.test.accuracy(),
         ties: 100.0 * outcome.test.accuracy_ties_correct(),
         silent: 100.0 * outcome.test.silent_label_fraction(),
@@ -135,8 +137,8 @@ fn train(plan: &Plan, experiment: usize) -> Result<Run> {
 /// The table, a row per experiment, seeds in their order.
 fn table(args: &Args, plans: &[Plan], runs: &[Run]) -> String {
     let mut text = String::from(
-        "| experiment | network | epochs | test %, mean ± sd | lowest | ties correct | silent label % | saturations | by seed |\n\
-         |---|---|---|---|---|---|---|---|---|\n",
+        "| experiment | network | epochs | validation % | test %, mean ± sd | lowest | ties correct | silent label % | saturations | by seed |\n\
+         |---|---|---|---|---|---|---|---|---|---|\n",
     );
     for (number, (path, plan)) in args.experiments.iter().zip(plans).enumerate() {
         let runs: Vec<_> = runs.iter().filter(|run| run.experiment == number).collect();
@@ -156,9 +158,10 @@ fn table(args: &Args, plans: &[Plan], runs: &[Run]) -> String {
         let name = path.file_stem().unwrap_or_default().to_string_lossy();
         let _ = writeln!(
             text,
-            "| {name} | {} | {} | {average:.2} ± {deviation:.2} | {lowest:.1} | {:.2} | {:.2} | {saturations} | {} |",
+            "| {name} | {} | {} | {:.2} | {average:.2} ± {deviation:.2} | {lowest:.1} | {:.2} | {:.2} | {saturations} | {} |",
             dims.join("-"),
             plan.experiment.training.epochs,
+            mean(|run| run.validation),
             mean(|run| run.ties),
             mean(|run| run.silent),
             by_seed.join(" "),

@@ -58,7 +58,7 @@ pub(super) struct Args {
     #[arg(long, help = with_default("Copies of the network that share a minibatch", |e| e.backend.replicas.to_string()),
           value_name = "R")]
     replicas: Option<u32>,
-    /// Threads of this process [default: one per processor core]
+    /// Threads of the backend `direct`; the model of the chip runs on one [default: one per core]
     #[arg(long, value_name = "N")]
     threads: Option<u32>,
     #[arg(long, help = with_default("Seed of the order in which packets are delivered", |e| e.backend.delivery_seed.to_string()),

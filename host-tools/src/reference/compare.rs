@@ -137,6 +137,12 @@ impl Comparison {
                 ));
             }
         }
+        if self.silent_mismatches > 0 {
+            violations.push(format!(
+                "{} outputs are silent on one side only",
+                self.silent_mismatches
+            ));
+        }
         if let Some(error) = self.loss_error
             && exceeds(error.abs(), tolerance.loss)
         {
