@@ -144,7 +144,8 @@ impl Step<'_, '_, '_, '_> {
             (Scheme::Grid, _) => self.grid::<L>(first),
         };
         if v1.iter().fold(false, |above, &v| above | (v > ONE)) {
-            self.emit(first, &mut v1, &i1)?;
+            // By value: the arrays of the usual case, without spikes, then stay in registers.
+            v1 = self.emit(first, v1, i1)?;
         }
         *lanes_mut(self.neurons.membrane, first) = v1;
         *lanes_mut(self.neurons.current, first) = i1;
@@ -172,13 +173,14 @@ impl Step<'_, '_, '_, '_> {
 
     /// Emits the spikes of neurons that are above threshold at the end of the step.
     #[cold]
+    #[inline(never)]
     fn emit<const L: usize>(
         &mut self,
         first: usize,
-        v1: &mut [i32; L],
-        i1: &[i32; L],
-    ) -> Result<(), LogFull> {
-        for (lane, (v, &i)) in v1.iter_mut().zip(i1).enumerate() {
+        mut v1: [i32; L],
+        i1: [i32; L],
+    ) -> Result<[i32; L], LogFull> {
+        for (lane, (v, i)) in v1.iter_mut().zip(i1).enumerate() {
             if *v > ONE {
                 let neuron = first + lane;
                 *v = match self.dynamics.scheme() {
@@ -187,7 +189,7 @@ impl Step<'_, '_, '_, '_> {
                 };
             }
         }
-        Ok(())
+        Ok(v1)
     }
 
     /// `I1 = es I0`, `V1 = em V0 + kf I0`.
@@ -248,6 +250,7 @@ impl Step<'_, '_, '_, '_> {
 
     /// As [`exact`](Self::exact), for any number of arrivals; counts what saturates.
     #[cold]
+    #[inline(never)]
     fn exact_with_many_arrivals<const L: usize>(&mut self, first: usize) -> ([i32; L], [i32; L]) {
         let full = self.dynamics.step();
         let v0: &[i32; L] = lanes(self.neurons.membrane, first);
@@ -365,9 +368,15 @@ impl Step<'_, '_, '_, '_> {
     #[inline(always)]
     fn membrane_at(&self, neuron: usize, v0: i32, i0: i32, tick: usize, crossed: &[usize]) -> i64 {
         let since_start = self.dynamics.over(tick);
+        // States are at most 2^29, coefficients 2^31.
+        let own = i64::from(v0)
+            .wrapping_mul(i64::from(since_start.membrane_decay))
+            .wrapping_add(i64::from(i0).wrapping_mul(i64::from(since_start.current_to_membrane)));
+        if self.arrivals.is_empty() && crossed.is_empty() {
+            return i64::from(v0) + i64::from(high(own));
+        }
         let mut v = Wide::new(v0);
-        v.add_product(v0, since_start.membrane_decay);
-        v.add_product(i0, since_start.current_to_membrane);
+        v.add_fraction(own);
         for arrivals in self.arrivals.chunks(ARRIVALS_PER_FOLD) {
             let mut sum = 0i64;
             for arrival in arrivals {
