@@ -5,9 +5,9 @@
 //! gradient of `w_ji` and sends `err = Σ_j w_ji (λV_j - λI_j)` back (Wunderlich and Pehle 2021).
 
 use crate::log::{Event, LoggedStep};
-use crate::neuron::{LANES, Neurons, high, lanes_mut, whole_blocks};
+use crate::neuron::{LANES, Neurons, advance, high};
 use crate::numeric::{ADJOINT_LIMIT, Statistics, decay, divide_by_slope, saturate, scale};
-use crate::tables::{Dynamics, Scheme};
+use crate::tables::{Coefficients, Dynamics, Scheme};
 
 /// Takes a layer's adjoints from the end of one step to its start.
 ///
@@ -221,35 +221,21 @@ fn grid(
 /// `λI <- λI + decay_i λI + coupling λV`, `λV <- λV + decay_v λV` for all neurons.
 #[inline(always)]
 fn decay_adjoints(neurons: &mut Neurons<'_>, decay_i: i32, decay_v: i32, coupling: i32) {
-    let len = neurons.len();
-    let blocks = whole_blocks(len, LANES);
-    for first in (0..blocks).step_by(LANES) {
-        decay_block::<LANES>(neurons, first, decay_i, decay_v, coupling);
+    // The adjoint's current is driven by its membrane as the membrane is by the current forward.
+    let mirrored = Coefficients {
+        current_decay: decay_v,
+        membrane_decay: decay_i,
+        current_to_membrane: coupling,
+        membrane_to_current: 0,
+    };
+    let (v, v_rest) = neurons.membrane.as_chunks_mut::<LANES>();
+    let (i, i_rest) = neurons.current.as_chunks_mut::<LANES>();
+    for (v, i) in v.iter_mut().zip(i) {
+        (*i, *v) = advance(&mirrored, i, v);
     }
-    for first in blocks..len {
-        decay_block::<1>(neurons, first, decay_i, decay_v, coupling);
-    }
-}
-
-#[inline(always)]
-fn decay_block<const L: usize>(
-    neurons: &mut Neurons<'_>,
-    first: usize,
-    decay_i: i32,
-    decay_v: i32,
-    coupling: i32,
-) {
-    let v: &mut [i32; L] = lanes_mut(neurons.membrane, first);
-    let i: &mut [i32; L] = lanes_mut(neurons.current, first);
-    let (decay_i, decay_v, coupling) =
-        (i64::from(decay_i), i64::from(decay_v), i64::from(coupling));
-    for lane in 0..L {
-        // The new values lie between zero and the larger of the old ones: no saturation is needed.
-        let (v0, i0) = (i64::from(v[lane]), i64::from(i[lane]));
-        let sum = i0
-            .wrapping_mul(decay_i)
-            .wrapping_add(v0.wrapping_mul(coupling));
-        i[lane] = i[lane].wrapping_add(high(sum));
-        v[lane] = v[lane].wrapping_add(high(v0.wrapping_mul(decay_v)));
+    let (v, _) = v_rest.as_chunks_mut::<1>();
+    let (i, _) = i_rest.as_chunks_mut::<1>();
+    for (v, i) in v.iter_mut().zip(i) {
+        (*i, *v) = advance(&mirrored, i, v);
     }
 }

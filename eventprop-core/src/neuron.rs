@@ -446,9 +446,10 @@ fn products<const L: usize>(
     (v1, i1)
 }
 
-/// A step without arrivals. em + kf <= 1 and es <= 1, so the results are no larger than the states.
+/// A step without arrivals: V and I at its end. em + kf <= 1 and es <= 1, so the results are no larger
+/// than the states. The adjoints of a step do the same with the roles of V and I exchanged.
 #[inline(always)]
-fn advance<const L: usize>(
+pub(crate) fn advance<const L: usize>(
     over: &Coefficients,
     v0: &[i32; L],
     i0: &[i32; L],
