@@ -213,23 +213,13 @@ impl Step<'_, '_, '_, '_> {
         let i0: &[i32; L] = lanes(self.neurons.current, first);
         let (mut fraction_v, mut fraction_i) = products(full, v0, i0);
         let mut whole_i = *i0;
-        for arrival in self.arrivals {
-            let row: &[i32; L] = self.row(arrival, first);
-            let left = self
-                .dynamics
-                .over(self.dynamics.ticks() - usize::from(arrival.offset));
-            let (es, kf) = (
-                i64::from(left.current_decay),
-                i64::from(left.current_to_membrane),
-            );
-            // At most 32 products of 2^25 with 2^31 beside those of the state: below 2^62.
-            for lane in 0..L {
-                let w = i64::from(row[lane]);
-                whole_i[lane] = whole_i[lane].wrapping_add(row[lane]);
-                fraction_i[lane] = fraction_i[lane].wrapping_add(w.wrapping_mul(es));
-                fraction_v[lane] = fraction_v[lane].wrapping_add(w.wrapping_mul(kf));
-            }
-        }
+        self.add_arrivals(
+            self.arrivals,
+            first,
+            &mut whole_i,
+            &mut fraction_v,
+            &mut fraction_i,
+        );
         // |I1| <= |I0| + Σ |w| <= 2^29 + 32 · 2^25 and |V1| <= 2^29 + Σ |w| / 2 fit 32 bits, so it does
         // not matter that a sum on the way may wrap.
         let (mut v1, mut i1) = ([0; L], [0; L]);
@@ -248,6 +238,36 @@ impl Step<'_, '_, '_, '_> {
         (v1, i1)
     }
 
+    /// Adds `Σ w`, `Σ w kf[Q-f]` and `Σ w (es[Q-f] - 1)` over at most [`ARRIVALS_PER_FOLD`] arrivals,
+    /// the last two with 32 more fraction bits.
+    #[inline(always)]
+    fn add_arrivals<const L: usize>(
+        &self,
+        arrivals: &[Event],
+        first: usize,
+        weights: &mut [i32; L],
+        fraction_v: &mut [i64; L],
+        fraction_i: &mut [i64; L],
+    ) {
+        for arrival in arrivals {
+            let row: &[i32; L] = self.row(arrival, first);
+            let left = self
+                .dynamics
+                .over(self.dynamics.ticks() - usize::from(arrival.offset));
+            let (es, kf) = (
+                i64::from(left.current_decay),
+                i64::from(left.current_to_membrane),
+            );
+            // At most 32 products of 2^25 with 2^31 beside those of the state: below 2^62.
+            for lane in 0..L {
+                let w = i64::from(row[lane]);
+                weights[lane] = weights[lane].wrapping_add(row[lane]);
+                fraction_i[lane] = fraction_i[lane].wrapping_add(w.wrapping_mul(es));
+                fraction_v[lane] = fraction_v[lane].wrapping_add(w.wrapping_mul(kf));
+            }
+        }
+    }
+
     /// As [`exact`](Self::exact), for any number of arrivals; counts what saturates.
     #[cold]
     #[inline(never)]
@@ -258,24 +278,17 @@ impl Step<'_, '_, '_, '_> {
         let (mut fraction_v, mut fraction_i) = products(full, v0, i0);
         let (mut whole_v, mut whole_i) = (v0.map(i64::from), i0.map(i64::from));
         for arrivals in self.arrivals.chunks(ARRIVALS_PER_FOLD) {
-            for arrival in arrivals {
-                let row: &[i32; L] = self.row(arrival, first);
-                let left = self
-                    .dynamics
-                    .over(self.dynamics.ticks() - usize::from(arrival.offset));
-                let (es, kf) = (
-                    i64::from(left.current_decay),
-                    i64::from(left.current_to_membrane),
-                );
-                for lane in 0..L {
-                    let w = i64::from(row[lane]);
-                    whole_i[lane] = whole_i[lane].wrapping_add(w);
-                    fraction_i[lane] = fraction_i[lane].wrapping_add(w.wrapping_mul(es));
-                    fraction_v[lane] = fraction_v[lane].wrapping_add(w.wrapping_mul(kf));
-                }
-            }
+            let mut weights = [0; L];
+            self.add_arrivals(
+                arrivals,
+                first,
+                &mut weights,
+                &mut fraction_v,
+                &mut fraction_i,
+            );
             for lane in 0..L {
-                whole_i[lane] = whole_i[lane].wrapping_add(fraction_i[lane] >> 32);
+                let whole = i64::from(weights[lane]).wrapping_add(fraction_i[lane] >> 32);
+                whole_i[lane] = whole_i[lane].wrapping_add(whole);
                 whole_v[lane] = whole_v[lane].wrapping_add(fraction_v[lane] >> 32);
                 fraction_i[lane] &= 0xFFFF_FFFF;
                 fraction_v[lane] &= 0xFFFF_FFFF;
@@ -534,4 +547,119 @@ pub(crate) fn lanes_mut<const L: usize>(values: &mut [i32], first: usize) -> &mu
 #[inline(always)]
 pub(crate) fn high(sum: i64) -> i32 {
     (sum.wrapping_add(HALF) >> 32) as i32
+}
+
+#[cfg(test)]
+mod tests {
+    use std::vec;
+    use std::vec::Vec;
+
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::numeric::WEIGHT_LIMIT;
+    use crate::tables;
+
+    const TICKS: usize = 16;
+    /// More than one block of lanes, and a rest.
+    const NEURONS: usize = 11;
+
+    fn arrivals() -> impl Strategy<Value = Vec<Event>> {
+        let event = (0u16..50, 0u16..=TICKS as u16);
+        prop::collection::vec(
+            event.prop_map(|(neuron, offset)| Event { neuron, offset }),
+            0..100,
+        )
+    }
+
+    proptest! {
+        /// Whatever the number of arrivals, the state after a step is the exact sum, rounded and
+        /// limited once. Weights and states are negative, so that nobody spikes.
+        #[test]
+        fn a_step_is_exact_and_rounded_once(
+            arrivals in arrivals(),
+            weights in prop::collection::vec(-WEIGHT_LIMIT..=0, 50 * NEURONS),
+            states in prop::collection::vec(-STATE_LIMIT..=0, 2 * NEURONS),
+        ) {
+            let mut table = [Coefficients::default(); TICKS + 1];
+            tables::fill(&mut table, 1.0, 20.0, 5.0).unwrap();
+            let dynamics = Dynamics::new(Scheme::Exact, &table, 4, 0).unwrap();
+            let (mut v, mut i) = (states[..NEURONS].to_vec(), states[NEURONS..].to_vec());
+            let mut neurons = Neurons { membrane: &mut v, current: &mut i, awake: true };
+            let mut log = EventLog::new(&mut [], &mut [], &mut [], &mut []);
+            let mut statistics = Statistics::NEW;
+            forward_step(&dynamics, &weights, &arrivals, &mut neurons, &mut log, &mut statistics)
+                .unwrap();
+
+            let product = |value: i32, coefficient: i32| i128::from(value) * i128::from(coefficient);
+            let mut saturations = 0;
+            let mut finish = |sum: i128| {
+                let rounded = (sum + i128::from(HALF)) >> 32;
+                let limited = rounded.max(-i128::from(STATE_LIMIT));
+                saturations += u64::from(limited != rounded);
+                limited as i32
+            };
+            let full = table[TICKS];
+            for n in 0..NEURONS {
+                let (v0, i0) = (states[n], states[NEURONS + n]);
+                let mut current = (i128::from(i0) << 32) + product(i0, full.current_decay);
+                let mut membrane = (i128::from(v0) << 32)
+                    + product(v0, full.membrane_decay)
+                    + product(i0, full.current_to_membrane);
+                for arrival in &arrivals {
+                    let w = weights[usize::from(arrival.neuron) * NEURONS + n];
+                    let left = table[TICKS - usize::from(arrival.offset)];
+                    current += (i128::from(w) << 32) + product(w, left.current_decay);
+                    membrane += product(w, left.current_to_membrane);
+                }
+                prop_assert_eq!(i[n], finish(current));
+                prop_assert_eq!(v[n], finish(membrane));
+            }
+            prop_assert_eq!(statistics.saturations, saturations);
+        }
+    }
+
+    /// The first crossing of a strongly driven neuron, and those behind it, are at the ticks where a
+    /// scan of all ticks finds them.
+    #[test]
+    fn crossings_are_found_at_their_ticks() {
+        let mut table = [Coefficients::default(); 257];
+        tables::fill(&mut table, 1.0, 20.0, 5.0).unwrap();
+        let dynamics = Dynamics::new(Scheme::Exact, &table, MAX_SPIKES_PER_STEP, 0).unwrap();
+        for drive in [25, 40, 64, 90, 130] {
+            let (mut v, mut i) = (vec![ONE / 2], vec![drive * ONE]);
+            let mut neurons = Neurons {
+                membrane: &mut v,
+                current: &mut i,
+                awake: true,
+            };
+            let (mut events, mut slopes, mut errors, mut ends) =
+                ([Event::default(); 8], [0; 8], [0; 8], [0; 1]);
+            let mut log = EventLog::new(&mut events, &mut slopes, &mut errors, &mut ends);
+            let mut statistics = Statistics::NEW;
+            forward_step(&dynamics, &[], &[], &mut neurons, &mut log, &mut statistics).unwrap();
+
+            let (v0, i0) = (f64::from(ONE / 2), f64::from(drive * ONE));
+            let decay = |h: f64, tau: f64| libm::exp(-h / tau);
+            let mut crossed = Vec::new();
+            for tick in 1..=256 {
+                let h = f64::from(tick) / 256.0;
+                let (em, es) = (decay(h, 20.0), decay(h, 5.0));
+                let resets: f64 = crossed
+                    .iter()
+                    .map(|&at: &i32| decay(h - f64::from(at) / 256.0, 20.0) * f64::from(ONE))
+                    .sum();
+                if em * v0 + (em - es) / 3.0 * i0 - resets > f64::from(ONE) + 0.5 {
+                    crossed.push(tick);
+                }
+            }
+            let found: Vec<_> = log
+                .all()
+                .iter()
+                .map(|event| i32::from(event.offset))
+                .collect();
+            assert_eq!(found, crossed, "drive {drive}");
+            assert!(statistics.suppressed_spikes == 0 && !found.is_empty());
+        }
+    }
 }

@@ -1,12 +1,10 @@
 //! The input program: injects the spikes of its replica's samples.
 
-use bytemuck::Zeroable;
-
 use super::memory::{Cut, Plan, Region, check};
 use super::stream::{Neighbours, Outbox, Port, receive};
 use super::{
-    Fault, Mode, Platform, Progress, Run, Share, Status, Waiting, read, sample_address,
-    sample_number, spike_hash,
+    Fault, Platform, Progress, Run, Share, Status, Waiting, read, sample_address, sample_number,
+    spike_hash,
 };
 use crate::event::{Direction, Message, Source};
 use crate::log::Event;
@@ -54,20 +52,14 @@ impl Config {
     #[must_use]
     pub fn layout(&self) -> Layout {
         let mut plan = Plan::new();
-        Layout {
+        let mut layout = Layout {
             status: plan.region(1),
             order: plan.region(4),
             sample: plan.region(self.sample_bytes / size_of::<u32>()),
-            bytes: plan.bytes(),
-        }
-        .sized(plan)
-    }
-}
-
-impl Layout {
-    fn sized(mut self, plan: Plan) -> Self {
-        self.bytes = plan.bytes();
-        self
+            bytes: 0,
+        };
+        layout.bytes = plan.bytes();
+        layout
     }
 }
 
@@ -301,19 +293,5 @@ impl Input {
         } else {
             self.outbox.waiting()
         }
-    }
-
-    /// Whether the run under way, if any, trains.
-    #[must_use]
-    pub fn is_training(&self) -> bool {
-        self.run.is_some_and(|(run, _)| run.mode == Mode::Train)
-    }
-
-    /// Clears what was counted.
-    pub fn clear_status(&mut self) {
-        self.status = Status {
-            smallest_slope: i32::MAX,
-            ..Status::zeroed()
-        };
     }
 }

@@ -2,7 +2,9 @@
 
 use super::memory::{Cut, Plan, Region, check};
 use super::stream::{Inbox, InboxMemory, Neighbours, Outbox, Place, Port, receive};
-use super::{Fault, Kernels, Mode, Platform, Progress, Run, Share, Status, Waiting, spike_hash};
+use super::{
+    Fault, HandOver, Kernels, Mode, Platform, Progress, Run, Share, Status, Waiting, spike_hash,
+};
 use crate::event::{
     Direction, ERROR_POSITION_BITS, Envelope, ErrorPart, MAX_EVENTS_PER_STEP, MAX_NEIGHBOURS,
     Message, SPIKE_POSITION_BITS, Source, Target,
@@ -266,9 +268,7 @@ pub struct Layer {
     phase: Phase,
     /// Minibatch of the run.
     minibatch: u32,
-    /// Minibatches since the program was loaded.
-    updates: u32,
-    released: bool,
+    hand_over: HandOver,
     /// Index into the run's order.
     sample: u32,
     /// Forward: steps computed, and steps consumed from upstream.
@@ -343,8 +343,7 @@ impl Layer {
             mode: Mode::Evaluate,
             phase: Phase::Done,
             minibatch: 0,
-            updates: 0,
-            released: false,
+            hand_over: HandOver::default(),
             sample: 0,
             step: 0,
             consumed: 0,
@@ -497,15 +496,7 @@ impl Layer {
         let status = &mut self.status;
         match (direction, message) {
             (_, Message::Release { minibatch }) => {
-                let next = self.updates.wrapping_add(1) as u16;
-                if minibatch == next && !self.released {
-                    self.released = true;
-                } else if minibatch == next || minibatch == self.updates as u16 {
-                    status.ignored_packets += 1;
-                } else {
-                    return Err(unexpected);
-                }
-                Ok(())
+                self.hand_over.release(minibatch, status).ok_or(unexpected)
             }
             (Direction::Downstream, message) => {
                 let from = self.config.upstream.position(source).ok_or(unexpected)?;
@@ -862,8 +853,7 @@ impl Layer {
     }
 
     fn ready<P: Platform>(&mut self, pe: &mut P) -> Result<bool, Fault> {
-        let minibatch = self.updates.wrapping_add(1) as u16;
-        let message = Message::Ready { minibatch };
+        let message = self.hand_over.ready();
         if self
             .down
             .send(pe, Target::Optimizer, message, &mut self.status)?
@@ -875,9 +865,8 @@ impl Layer {
     }
 
     fn take_release(&mut self, memory: &mut Memory<'_>) -> bool {
-        let released = core::mem::take(&mut self.released);
+        let released = self.hand_over.take_release();
         if released {
-            self.updates = self.updates.wrapping_add(1);
             self.minibatch += 1;
             self.begin_minibatch(memory);
         }
@@ -901,9 +890,7 @@ impl Layer {
                 Waiting::Nothing => self.backward_out.waiting(),
                 waiting => waiting,
             },
-            Phase::Released => Waiting::Weights {
-                minibatch: self.updates,
-            },
+            Phase::Released => self.hand_over.waiting(),
         }
     }
 }

@@ -5,7 +5,7 @@ use bytemuck::{Pod, Zeroable};
 use super::memory::{Cut, Plan, Region, check};
 use super::stream::{Inbox, InboxMemory, Neighbours, Outbox, Place, Port, receive};
 use super::{
-    Fault, Mode, Platform, Progress, Run, Share, Status, Waiting, input, offset, read,
+    Fault, HandOver, Mode, Platform, Progress, Run, Share, Status, Waiting, input, offset, read,
     sample_address, sample_number, write,
 };
 use crate::event::{
@@ -184,8 +184,7 @@ pub struct Loss {
     share: Share,
     phase: Phase,
     minibatch: u32,
-    updates: u32,
-    released: bool,
+    hand_over: HandOver,
     sample: u32,
     step: usize,
     status: Status,
@@ -219,8 +218,7 @@ impl Loss {
             share: Share::new(config.replica, config.replicas, &run),
             phase: Phase::Done,
             minibatch: 0,
-            updates: 0,
-            released: false,
+            hand_over: HandOver::default(),
             sample: 0,
             step: 0,
             status: Status::NEW,
@@ -289,8 +287,7 @@ impl Loss {
             Phase::Forward => self.forward(&mut memory, pe)?,
             Phase::Backward => self.backward(&mut memory, pe)?,
             Phase::Ready => {
-                let minibatch = self.updates.wrapping_add(1) as u16;
-                let message = Message::Ready { minibatch };
+                let message = self.hand_over.ready();
                 if self
                     .port
                     .send(pe, Target::Optimizer, message, &mut self.status)?
@@ -301,9 +298,8 @@ impl Loss {
                 true
             }
             Phase::Released => {
-                let released = core::mem::take(&mut self.released);
+                let released = self.hand_over.take_release();
                 if released {
-                    self.updates = self.updates.wrapping_add(1);
                     self.minibatch += 1;
                     self.begin_minibatch(&mut memory);
                 }
@@ -329,15 +325,7 @@ impl Loss {
         let unexpected = Fault::UnexpectedPacket { key: packet.key };
         let status = &mut self.status;
         if let Message::Release { minibatch } = envelope.message {
-            let next = self.updates.wrapping_add(1) as u16;
-            if minibatch == next && !self.released {
-                self.released = true;
-            } else if minibatch == next || minibatch == self.updates as u16 {
-                status.ignored_packets += 1;
-            } else {
-                return Err(unexpected);
-            }
-            return Ok(());
+            return self.hand_over.release(minibatch, status).ok_or(unexpected);
         }
         let from = self
             .config
@@ -498,9 +486,7 @@ impl Loss {
             Phase::Done | Phase::Ready => Waiting::Nothing,
             Phase::Forward => self.inbox.waiting(),
             Phase::Backward => self.outbox.waiting(),
-            Phase::Released => Waiting::Weights {
-                minibatch: self.updates,
-            },
+            Phase::Released => self.hand_over.waiting(),
         }
     }
 }

@@ -22,7 +22,7 @@ use s2_hal::dma;
 use s2_hal::math::ExpLog;
 use s2_hal::packet::{self, PacketReceiver, PacketSender};
 
-use crate::event::Source;
+use crate::event::{Message, Source};
 use crate::log::{Event, EventLog, LogFull, LoggedStep};
 use crate::neuron::Neurons;
 use crate::numeric::Statistics;
@@ -469,6 +469,51 @@ impl Share {
     fn within(&self, minibatch: u32, sample: u32) -> Option<u32> {
         let end = ((minibatch + 1) * self.batch).min(self.samples);
         (sample < end).then_some(sample)
+    }
+}
+
+/// The hand-over between a replica's program and the optimiser at the end of each minibatch.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct HandOver {
+    /// Minibatches since the program was loaded.
+    updates: u32,
+    released: bool,
+}
+
+impl HandOver {
+    /// What is told to the optimiser.
+    pub(crate) fn ready(&self) -> Message {
+        Message::Ready {
+            minibatch: self.updates.wrapping_add(1) as u16,
+        }
+    }
+
+    /// Takes the optimiser's release; `None` for one of a minibatch that cannot be. Repetitions are
+    /// counted.
+    pub(crate) fn release(&mut self, minibatch: u16, status: &mut Status) -> Option<()> {
+        let next = minibatch == self.updates.wrapping_add(1) as u16;
+        if next && !self.released {
+            self.released = true;
+        } else if next || minibatch == self.updates as u16 {
+            status.ignored_packets += 1;
+        } else {
+            return None;
+        }
+        Some(())
+    }
+
+    /// Whether the new weights are in place; says so once per minibatch.
+    pub(crate) fn take_release(&mut self) -> bool {
+        let released = core::mem::take(&mut self.released);
+        self.updates = self.updates.wrapping_add(released.into());
+        released
+    }
+
+    /// What a program waits for between its report and the release.
+    pub(crate) fn waiting(&self) -> Waiting {
+        Waiting::Weights {
+            minibatch: self.updates,
+        }
     }
 }
 
