@@ -468,10 +468,10 @@ impl Layer {
         // A busy transmitter asks for another call.
         worked |= !self
             .forward_in
-            .acknowledge(pe, &self.up, false, &mut self.status)?;
+            .acknowledge(pe, &self.up, &mut self.status)?;
         worked |= !self
             .backward_in
-            .acknowledge(pe, &self.down, false, &mut self.status)?;
+            .acknowledge(pe, &self.down, &mut self.status)?;
         Ok(match (self.phase, worked) {
             (Phase::Done, false) => Progress::Done,
             (_, true) => Progress::Worked,

@@ -306,9 +306,7 @@ impl Loss {
                 released
             }
         };
-        worked |= !self
-            .inbox
-            .acknowledge(pe, &self.port, false, &mut self.status)?;
+        worked |= !self.inbox.acknowledge(pe, &self.port, &mut self.status)?;
         Ok(match (self.phase, worked) {
             (Phase::Done, false) => Progress::Done,
             (_, true) => Progress::Worked,

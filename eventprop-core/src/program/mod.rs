@@ -574,9 +574,10 @@ pub fn spike_hash(sample: u32, layer: u32, neuron: u32, ticks: u32) -> u64 {
     u64::from(hash)
 }
 
-/// Words of receive ring that the streams into a PE can fill at most: each source may have `window`
-/// steps under way, each of them at most its events (of `words_per_event` packets) and a marker, and
-/// every packet takes two words; `control` packets come on top.
+/// Words of receive ring that the streams into a PE can fill at most: each of `sources` may have
+/// `window` steps under way, all of them together at most `events_per_step` events (of
+/// `packets_per_event` packets) and a marker each per step, and every packet takes two words.
+/// Acknowledgements and the like come on top.
 #[must_use]
 pub fn ring_words(
     window: usize,

@@ -452,18 +452,16 @@ impl Inbox {
         self.expected = self.expected.wrapping_add(1);
     }
 
-    /// Acknowledges consumed steps: every half window, and at once when `now`. `false` when the
-    /// transmitter is busy.
+    /// Acknowledges consumed steps, every half window. `false` when the transmitter is busy.
     pub(crate) fn acknowledge(
         &mut self,
         pe: &mut impl PacketSender,
         port: &Port,
-        now: bool,
         status: &mut Status,
     ) -> Result<bool, Fault> {
         if self.telling.is_none() {
             let behind = self.expected.wrapping_sub(self.acknowledged);
-            if behind == 0 || (!now && behind < (self.window as u32).div_ceil(2)) {
+            if behind < (self.window as u32).div_ceil(2) {
                 return Ok(true);
             }
             self.acknowledged = self.expected;
