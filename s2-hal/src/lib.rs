@@ -36,4 +36,4 @@ pub mod rng;
 pub mod router;
 pub mod serial;
 pub mod timer;
-pub mod topology;
+pub use s2_pac::map as topology;

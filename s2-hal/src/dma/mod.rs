@@ -79,10 +79,10 @@ pub enum Place {
 
 impl Address {
     /// First address of the window on the PEs' SRAMs.
-    pub const SRAM_WINDOW: u32 = 0xF000_0000;
+    pub const SRAM_WINDOW: u32 = s2_pac::map::SRAM_WINDOW;
 
     /// First address of the DRAM window.
-    pub const DRAM_WINDOW: u32 = 0x2000_0000;
+    pub const DRAM_WINDOW: u32 = s2_pac::map::DRAM_WINDOW;
 
     /// Byte `offset` of the SRAM of `pe`; `None` if there is no such PE or byte.
     pub const fn pe_sram(pe: PeId, offset: u32) -> Option<Self> {

@@ -1,4 +1,5 @@
-//! Where things are on the chip: QuadPE coordinates, PE numbers and core ids.
+//! Where things are: base addresses of a PE's registers, the windows through which it sees the rest of
+//! the chip, QuadPE coordinates, PE numbers and core ids.
 //!
 //! The chip's network is a grid of nodes. 38 of them are QuadPEs of four processing elements (PEs)
 //! each: columns 1 to 7, rows 1 to 6, without the two nodes of the event router ([`ROUTER`]) and the
@@ -7,6 +8,55 @@
 //! Evidence: the geometry and the order of the QuadPEs are read from public host software of the
 //! production chip (tag H). The order of the PEs inside a QuadPE is disputed between two branches of
 //! that software, see [`PeOrder`].
+
+/// Base address of the first random number generator (tag J, `constants.h`).
+pub const KISS: u32 = 0xe010_0000;
+
+/// Base address of the settings of the true random bus (tag J, `constants.h`).
+pub const TRUE_RANDOM_CONFIG: u32 = 0xe010_0080;
+
+/// Base address of the values of the true random bus (tag J, `constants.h`).
+pub const TRUE_RANDOM: u32 = 0xe010_0090;
+
+/// Base address of the exponential and logarithm unit (tag J, `constants.h`).
+pub const EXP_LOG: u32 = 0xe010_0100;
+
+/// Base address of the first timer (tag J, `constants.h`).
+pub const TIMER_1: u32 = 0xe100_0000;
+
+/// Base address of the second timer (tag J, `constants.h`).
+pub const TIMER_2: u32 = 0xe100_0020;
+
+/// Base address of the communications controller (tag J, `constants.h`).
+pub const COMMS: u32 = 0xe200_0000;
+
+/// Base address of the machine-learning accelerator (tag J, `constants.h`).
+pub const ML_ACCELERATOR: u32 = 0xe300_0000;
+
+/// First address of the window on the SRAMs of a PE's QuadPE (tag J, `constants.h`).
+pub const QUAD_SRAM: u32 = 0x0008_0000;
+
+/// First address of the window on the DRAM (tag J, `constants.h`).
+pub const DRAM_WINDOW: u32 = 0x2000_0000;
+
+/// First address of the window on the SRAMs of all PEs (tag J, `constants.h`):
+/// `SRAM_WINDOW | id << 17 | offset`, `id` from [`PeId::noc_id`].
+pub const SRAM_WINDOW: u32 = 0xf000_0000;
+
+/// First address of the QuadPEs' register files (tag J, `constants.h`), `1 << 19` bytes each.
+pub const QUAD_PE_REGISTERS: u32 = 0xf200_0000;
+
+/// Base address of the management registers of the prototype (tag J, `constants.h`).
+pub const JIB_MANAGEMENT: u32 = 0xf600_0000;
+
+/// Base address of the first UART (tag J, `constants.h`).
+pub const UART_0: u32 = 0xf600_0400;
+
+/// Base address of the second UART (tag J, `constants.h`).
+pub const UART_1: u32 = 0xf600_0500;
+
+/// Base address of the core registers of the prototype's periphery (tag J, `constants.h`).
+pub const JIB_CORE: u32 = 0xf600_2000;
 
 /// Number of QuadPEs.
 pub const QUAD_PES: usize = 38;
