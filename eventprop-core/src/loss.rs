@@ -21,6 +21,7 @@ const LATE_FRACTION: u32 = 32;
 
 /// Constants of the loss, in fixed point.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "wire", derive(serde::Serialize, serde::Deserialize))]
 pub struct TimeToFirstSpike {
     softmax_rate: u64,
     late_rate: u64,

@@ -11,7 +11,9 @@ use eventprop_core::program::input::{self, Input, sample};
 use eventprop_core::program::loss::{self, Loss, SampleResult};
 use eventprop_core::program::memory::Region;
 use eventprop_core::program::stream::{Neighbours, Routing};
-use eventprop_core::program::{Fault, Mode, Progress, Run, Status, Waiting, spike_hash};
+use eventprop_core::program::{
+    Fault, Mode, Portable, Program as _, Progress, Run, Status, Waiting, spike_hash,
+};
 use s2_hal::dma::{self, Address, Block};
 use s2_hal::math::SoftwareExpLog;
 use s2_hal::mock::script::{Script, Target};
@@ -142,13 +144,13 @@ fn input_sends_steps_within_its_window() {
     let config = input_config();
     let layout = config.layout();
     let mut memory = memory(layout.bytes);
-    let mut input = Input::new(config);
+    let mut input = Input::new(config).unwrap();
     input
-        .start(run(Mode::Train), bytemuck::cast_slice(&memory))
+        .start(run(Mode::Train), bytemuck::cast_slice_mut(&mut memory))
         .unwrap();
     let mut go = |input: &mut Input, script: Script| {
         play(script, |pe| {
-            input.poll(bytemuck::cast_slice_mut(&mut memory), pe)
+            input.poll(&Portable, bytemuck::cast_slice_mut(&mut memory), pe)
         })
     };
     let to = || Target::Router;
@@ -270,12 +272,16 @@ fn input_stops_with_the_right_fault() {
     ] {
         let config = input_config();
         let mut memory = memory(config.layout().bytes);
-        let mut input = Input::new(config);
+        let mut input = Input::new(config).unwrap();
         let mut script = script;
         input
-            .start(run(Mode::Evaluate), bytemuck::cast_slice(&memory))
+            .start(run(Mode::Evaluate), bytemuck::cast_slice_mut(&mut memory))
             .unwrap();
-        let fault = input.poll(bytemuck::cast_slice_mut(&mut memory), &mut script);
+        let fault = input.poll(
+            &Portable,
+            bytemuck::cast_slice_mut(&mut memory),
+            &mut script,
+        );
         assert_eq!(fault, Err(expected));
         script.done();
     }
@@ -336,12 +342,12 @@ fn loss_collects_first_spikes_and_sends_errors() {
     let to = || neighbour.clone();
     let layout = config.layout();
     let mut memory = memory(layout.bytes);
-    let mut loss = Loss::new(config);
+    let mut loss = Loss::new(config).unwrap();
     loss.start(run(Mode::Train), bytemuck::cast_slice_mut(&mut memory))
         .unwrap();
     let mut go = |loss: &mut Loss, script: Script| {
         play(script, |pe| {
-            loss.poll(bytemuck::cast_slice_mut(&mut memory), pe)
+            loss.poll(&Portable, bytemuck::cast_slice_mut(&mut memory), pe)
         })
     };
     let acknowledge = |position| upstream(control(5, OWN, TO_ONE, position));
@@ -545,11 +551,15 @@ fn loss_stops_with_the_right_fault() {
     ] {
         let (config, _) = loss_config();
         let mut memory = memory(config.layout().bytes);
-        let mut loss = Loss::new(config);
+        let mut loss = Loss::new(config).unwrap();
         loss.start(run(Mode::Train), bytemuck::cast_slice_mut(&mut memory))
             .unwrap();
         let mut script = packets.into_iter().fold(Script::new(), Script::receive);
-        let fault = loss.poll(bytemuck::cast_slice_mut(&mut memory), &mut script);
+        let fault = loss.poll(
+            &Portable,
+            bytemuck::cast_slice_mut(&mut memory),
+            &mut script,
+        );
         assert_eq!(fault, Err(expected));
         script.done();
     }

@@ -10,6 +10,8 @@ use std::fmt;
 use eventprop_core::event::{
     Direction, MAX_EVENTS_PER_STEP, MAX_NEIGHBOURS, ROUTING_MASK, Source, Target, routing_key,
 };
+use eventprop_core::program::Program as _;
+use eventprop_core::program::input::Input;
 use eventprop_core::program::optimizer::{MAX_DESTINATIONS, MAX_PARTS, Part, Release};
 use eventprop_core::program::stream::{Neighbours, Routing};
 use eventprop_core::program::{input, layer, loss, optimizer};
@@ -135,7 +137,7 @@ impl Program {
         SPARE_WORDS
             + match self {
                 // Acknowledgements of each receiver.
-                Self::Input(config) => 2 * config.window * config.downstream.len(),
+                Self::Input(config) => Input::ring_words(config),
                 Self::Layer(config) => config.ring_words(),
                 Self::Loss(config) => config.ring_words(),
                 Self::Optimizer(config) => config.ring_words(),

@@ -1,16 +1,21 @@
 //! The input program: injects the spikes of its replica's samples.
 
-use super::memory::{Cut, Plan, Region, check};
+use super::memory::{ALIGNMENT, Cut, Plan, Region, check};
 use super::stream::{Neighbours, Outbox, Port, receive};
 use super::{
-    Fault, Platform, Progress, Run, Share, Status, Waiting, read, sample_address, sample_number,
-    spike_hash,
+    Fault, Kernels, Platform, Program, Progress, Run, Share, Status, Waiting, check_replica,
+    check_steps, read, require, sample_address, sample_number, spike_hash,
 };
-use crate::event::{Direction, Message, Source};
+use crate::event::{Direction, MAX_EVENTS_PER_STEP, Message, Source};
 use crate::log::Event;
+use crate::numeric::MAX_NEURONS;
+
+/// Most bytes of a sample: no PE has more memory.
+const MAX_SAMPLE_BYTES: usize = 128 * 1024;
 
 /// What an input PE is told when it is loaded.
 #[derive(Clone, Copy, Debug)]
+#[cfg_attr(feature = "wire", derive(serde::Serialize, serde::Deserialize))]
 pub struct Config {
     /// Number of this PE.
     pub source: Source,
@@ -48,6 +53,24 @@ pub struct Layout {
 }
 
 impl Config {
+    fn check(&self) -> Result<(), Fault> {
+        check_replica(self.replica, self.replicas)?;
+        check_steps(self.steps, self.tick_bits, self.window)?;
+        self.downstream.check()?;
+        require(
+            (1..=MAX_NEURONS + 1).contains(&usize::from(self.channels)),
+            "an input has 1 to 4096 channels",
+        )?;
+        require(
+            self.events_per_step <= MAX_EVENTS_PER_STEP,
+            "a PE may emit 4096 events in a step",
+        )?;
+        require(
+            self.sample_bytes <= MAX_SAMPLE_BYTES && self.sample_bytes.is_multiple_of(ALIGNMENT),
+            "a sample takes at most 128 kB, a multiple of 16 bytes",
+        )
+    }
+
     /// Places the program's memory.
     #[must_use]
     pub fn layout(&self) -> Layout {
@@ -124,11 +147,14 @@ pub struct Input {
     status: Status,
 }
 
-impl Input {
-    /// Takes its configuration.
-    #[must_use]
-    pub fn new(config: Config) -> Self {
-        Self {
+impl Program for Input {
+    type Config = Config;
+
+    const NAME: &'static str = "input";
+
+    fn new(config: Config) -> Result<Self, Fault> {
+        config.check()?;
+        Ok(Self {
             config,
             layout: config.layout(),
             port: Port {
@@ -145,14 +171,18 @@ impl Input {
             sent: 0,
             in_step: 0,
             status: Status::NEW,
-        }
+        })
     }
 
-    /// Starts a run.
-    ///
-    /// # Errors
-    /// [`Fault::MemoryTooSmall`], [`Fault::Configuration`].
-    pub fn start(&mut self, run: Run, memory: &[u64]) -> Result<(), Fault> {
+    fn memory_bytes(config: &Config) -> usize {
+        config.layout().bytes
+    }
+
+    fn ring_words(config: &Config) -> usize {
+        2 * config.window * config.downstream.len()
+    }
+
+    fn start(&mut self, run: Run, memory: &mut [u64]) -> Result<(), Fault> {
         check(memory, self.layout.bytes)?;
         if run.stride as usize > self.config.sample_bytes {
             return Err(Fault::Configuration(
@@ -166,28 +196,12 @@ impl Input {
         Ok(())
     }
 
-    /// Turns to a sample, or to the next minibatch that has one.
-    fn begin(&mut self, mut sample: Option<u32>) {
-        let Some((_, share)) = self.run else { return };
-        while sample.is_none() {
-            self.minibatch += 1;
-            if self.minibatch >= share.minibatches() {
-                self.run = None;
-                return;
-            }
-            sample = share.first(self.minibatch);
-        }
-        self.sample = sample.unwrap_or(0);
-        self.loaded = false;
-        self.step = 0;
-        self.sent = 0;
-    }
-
-    /// Works on.
-    ///
-    /// # Errors
-    /// A [`Fault`]; the program is not to be polled again then.
-    pub fn poll<P: Platform>(&mut self, memory: &mut [u64], pe: &mut P) -> Result<Progress, Fault> {
+    fn poll<P: Platform>(
+        &mut self,
+        _: &impl Kernels,
+        memory: &mut [u64],
+        pe: &mut P,
+    ) -> Result<Progress, Fault> {
         let mut worked = false;
         while let Some((packet, envelope)) = receive(pe)? {
             worked = true;
@@ -253,6 +267,37 @@ impl Input {
         Ok(Progress::Worked)
     }
 
+    fn waiting(&self) -> Waiting {
+        if self.run.is_none() {
+            Waiting::Nothing
+        } else {
+            self.outbox.waiting()
+        }
+    }
+
+    fn step(&self) -> u32 {
+        self.step as u32
+    }
+}
+
+impl Input {
+    /// Turns to a sample, or to the next minibatch that has one.
+    fn begin(&mut self, mut sample: Option<u32>) {
+        let Some((_, share)) = self.run else { return };
+        while sample.is_none() {
+            self.minibatch += 1;
+            if self.minibatch >= share.minibatches() {
+                self.run = None;
+                return;
+            }
+            sample = share.first(self.minibatch);
+        }
+        self.sample = sample.unwrap_or(0);
+        self.loaded = false;
+        self.step = 0;
+        self.sent = 0;
+    }
+
     /// Counts the events of the step at hand.
     fn count_step(&mut self, words: &[u32]) {
         let (events, _) = sample::parse_head(words[0]);
@@ -283,15 +328,5 @@ impl Input {
             before = step;
         }
         Some(())
-    }
-
-    /// What the program waits for.
-    #[must_use]
-    pub fn waiting(&self) -> Waiting {
-        if self.run.is_none() {
-            Waiting::Nothing
-        } else {
-            self.outbox.waiting()
-        }
     }
 }

@@ -3,7 +3,8 @@
 use super::memory::{Cut, Plan, Region, check};
 use super::stream::{Inbox, InboxMemory, Neighbours, Outbox, Place, Port, receive};
 use super::{
-    Fault, HandOver, Kernels, Mode, Platform, Progress, Run, Share, Status, Waiting, spike_hash,
+    Fault, HandOver, Kernels, Mode, Platform, Program, Progress, Run, Share, Status, Waiting,
+    check_replica, check_steps, require, spike_hash,
 };
 use crate::event::{
     Direction, ERROR_POSITION_BITS, Envelope, ErrorPart, MAX_EVENTS_PER_STEP, MAX_NEIGHBOURS,
@@ -11,11 +12,15 @@ use crate::event::{
 };
 use crate::log::{Event, EventLog};
 use crate::neuron::Neurons;
-use crate::numeric::{Statistics, round_error};
+use crate::numeric::{MAX_NEURONS, Statistics, round_error};
 use crate::tables::{Coefficients, Dynamics, Scheme};
+
+/// Most spikes that memory may be asked for.
+const MAX_LOGGED: usize = 1 << 16;
 
 /// What a layer's PE is told when it is loaded.
 #[derive(Clone, Copy, Debug)]
+#[cfg_attr(feature = "wire", derive(serde::Serialize, serde::Deserialize))]
 pub struct Config {
     /// Number of this PE.
     pub source: Source,
@@ -101,6 +106,33 @@ pub struct Layout {
 }
 
 impl Config {
+    fn check(&self) -> Result<(), Fault> {
+        check_replica(self.replica, self.replicas)?;
+        check_steps(self.steps, self.tick_bits, self.window)?;
+        self.upstream.check()?;
+        self.downstream.check()?;
+        require(
+            (1..=MAX_NEURONS).contains(&self.neurons)
+                && self.first_neuron <= MAX_NEURONS - self.neurons,
+            "a layer has 1 to 4095 neurons",
+        )?;
+        require(
+            (1..=MAX_NEURONS + 1).contains(&self.inputs),
+            "a layer has 1 to 4096 inputs",
+        )?;
+        require(
+            self.spikes_per_step <= MAX_EVENTS_PER_STEP
+                && self.events_per_step() <= MAX_EVENTS_PER_STEP
+                && (self.upstream_events().iter())
+                    .all(|&events| usize::from(events) <= MAX_EVENTS_PER_STEP),
+            "a PE may emit 4096 events in a step",
+        )?;
+        require(
+            self.spike_capacity <= MAX_LOGGED && self.arrival_capacity <= MAX_LOGGED,
+            "a PE keeps at most 65536 spikes of a sample",
+        )
+    }
+
     /// Most events of this PE in one step.
     #[must_use]
     pub fn events_per_step(&self) -> usize {
@@ -284,36 +316,13 @@ pub struct Layer {
     status: Status,
 }
 
-impl Layer {
-    /// Takes its configuration.
-    ///
-    /// # Errors
-    /// [`Fault::Configuration`].
-    pub fn new(config: Config) -> Result<Self, Fault> {
-        let fault = |fits: bool, what| {
-            if fits {
-                Ok(())
-            } else {
-                Err(Fault::Configuration(what))
-            }
-        };
-        fault(
-            config.neurons > 0 && config.inputs > 0,
-            "a layer needs neurons and inputs",
-        )?;
-        fault(
-            config.first_neuron + config.neurons <= crate::numeric::MAX_NEURONS
-                && config.inputs <= crate::numeric::MAX_NEURONS + 1,
-            "a layer may have 4095 neurons",
-        )?;
-        fault(
-            config.events_per_step() <= MAX_EVENTS_PER_STEP,
-            "a PE may emit 4096 events in a step",
-        )?;
-        fault(
-            (1..=super::stream::MAX_WINDOW).contains(&config.window),
-            "the window must be 1 to 4 steps",
-        )?;
+impl Program for Layer {
+    type Config = Config;
+
+    const NAME: &'static str = "layer";
+
+    fn new(config: Config) -> Result<Self, Fault> {
+        config.check()?;
         let port = |direction, neighbours| Port {
             source: config.source,
             direction,
@@ -356,17 +365,15 @@ impl Layer {
         })
     }
 
-    /// Where the program keeps what.
-    #[must_use]
-    pub fn layout(&self) -> &Layout {
-        &self.layout
+    fn memory_bytes(config: &Config) -> usize {
+        config.layout().bytes
     }
 
-    /// Starts a run.
-    ///
-    /// # Errors
-    /// [`Fault::MemoryTooSmall`], [`Fault::Configuration`].
-    pub fn start(&mut self, run: Run, memory: &mut [u64]) -> Result<(), Fault> {
+    fn ring_words(config: &Config) -> usize {
+        config.ring_words()
+    }
+
+    fn start(&mut self, run: Run, memory: &mut [u64]) -> Result<(), Fault> {
         check(memory, self.layout.bytes)?;
         let mut memory = Memory::new(&self.layout, memory);
         self.dynamics(memory.table)?;
@@ -375,6 +382,84 @@ impl Layer {
         self.minibatch = 0;
         self.begin_minibatch(&mut memory);
         Ok(())
+    }
+
+    fn poll<P: Platform>(
+        &mut self,
+        kernels: &impl Kernels,
+        memory: &mut [u64],
+        pe: &mut P,
+    ) -> Result<Progress, Fault> {
+        let mut memory = Memory::new(&self.layout, memory);
+        let mut worked = false;
+        while let Some((packet, envelope)) = receive(pe)? {
+            self.accept(&mut memory, packet, envelope)?;
+            worked = true;
+        }
+        if self.phase == Phase::Done {
+            return Ok(Progress::Done);
+        }
+        // As many steps as the window allows may be waiting: work on all of them before giving way.
+        for _ in 0..self.config.window {
+            let did = match self.phase {
+                Phase::Done => false,
+                Phase::Forward => self.forward(kernels, &mut memory, pe)?,
+                Phase::Backward => self.backward(kernels, &mut memory, pe)?,
+                Phase::Ready => self.ready(pe)?,
+                Phase::Released => self.take_release(&mut memory),
+            };
+            worked |= did;
+            if !did {
+                break;
+            }
+        }
+        // A busy transmitter asks for another call.
+        worked |= !self
+            .forward_in
+            .acknowledge(pe, &self.up, &mut self.status)?;
+        worked |= !self
+            .backward_in
+            .acknowledge(pe, &self.down, &mut self.status)?;
+        Ok(match (self.phase, worked) {
+            (Phase::Done, false) => Progress::Done,
+            (_, true) => Progress::Worked,
+            (_, false) => Progress::Idle,
+        })
+    }
+
+    fn waiting(&self) -> Waiting {
+        match self.phase {
+            Phase::Done | Phase::Ready => Waiting::Nothing,
+            Phase::Forward => {
+                let arrived = self.consumed + self.config.scheme.delay() > self.step;
+                if self.step < self.config.steps && arrived {
+                    self.forward_out.waiting()
+                } else {
+                    self.forward_in.waiting()
+                }
+            }
+            Phase::Backward => match self.backward_in.waiting() {
+                Waiting::Nothing => self.backward_out.waiting(),
+                waiting => waiting,
+            },
+            Phase::Released => self.hand_over.waiting(),
+        }
+    }
+
+    fn step(&self) -> u32 {
+        if self.phase == Phase::Forward {
+            self.step as u32
+        } else {
+            self.back as u32
+        }
+    }
+}
+
+impl Layer {
+    /// Where the program keeps what.
+    #[must_use]
+    pub fn layout(&self) -> &Layout {
+        &self.layout
     }
 
     fn dynamics<'t>(&self, table: &'t [Coefficients]) -> Result<Dynamics<'t>, Fault> {
@@ -430,53 +515,6 @@ impl Layer {
         };
         neurons.silence();
         self.awake = neurons.awake;
-    }
-
-    /// Works on.
-    ///
-    /// # Errors
-    /// A [`Fault`]; the program is not to be polled again then.
-    pub fn poll<P: Platform>(
-        &mut self,
-        kernels: &impl Kernels,
-        memory: &mut [u64],
-        pe: &mut P,
-    ) -> Result<Progress, Fault> {
-        let mut memory = Memory::new(&self.layout, memory);
-        let mut worked = false;
-        while let Some((packet, envelope)) = receive(pe)? {
-            self.accept(&mut memory, packet, envelope)?;
-            worked = true;
-        }
-        if self.phase == Phase::Done {
-            return Ok(Progress::Done);
-        }
-        // As many steps as the window allows may be waiting: work on all of them before giving way.
-        for _ in 0..self.config.window {
-            let did = match self.phase {
-                Phase::Done => false,
-                Phase::Forward => self.forward(kernels, &mut memory, pe)?,
-                Phase::Backward => self.backward(kernels, &mut memory, pe)?,
-                Phase::Ready => self.ready(pe)?,
-                Phase::Released => self.take_release(&mut memory),
-            };
-            worked |= did;
-            if !did {
-                break;
-            }
-        }
-        // A busy transmitter asks for another call.
-        worked |= !self
-            .forward_in
-            .acknowledge(pe, &self.up, &mut self.status)?;
-        worked |= !self
-            .backward_in
-            .acknowledge(pe, &self.down, &mut self.status)?;
-        Ok(match (self.phase, worked) {
-            (Phase::Done, false) => Progress::Done,
-            (_, true) => Progress::Worked,
-            (_, false) => Progress::Idle,
-        })
     }
 
     /// Sorts a packet into the inbox or outbox that it belongs to.
@@ -871,27 +909,6 @@ impl Layer {
             self.begin_minibatch(memory);
         }
         released
-    }
-
-    /// What the program waits for.
-    #[must_use]
-    pub fn waiting(&self) -> Waiting {
-        match self.phase {
-            Phase::Done | Phase::Ready => Waiting::Nothing,
-            Phase::Forward => {
-                let arrived = self.consumed + self.config.scheme.delay() > self.step;
-                if self.step < self.config.steps && arrived {
-                    self.forward_out.waiting()
-                } else {
-                    self.forward_in.waiting()
-                }
-            }
-            Phase::Backward => match self.backward_in.waiting() {
-                Waiting::Nothing => self.backward_out.waiting(),
-                waiting => waiting,
-            },
-            Phase::Released => self.hand_over.waiting(),
-        }
     }
 }
 

@@ -5,16 +5,19 @@ use bytemuck::{Pod, Zeroable};
 use super::memory::{Cut, Plan, Region, check};
 use super::stream::{Inbox, InboxMemory, Neighbours, Outbox, Place, Port, receive};
 use super::{
-    Fault, HandOver, Mode, Platform, Progress, Run, Share, Status, Waiting, input, offset, read,
-    sample_address, sample_number, write,
+    Fault, HandOver, Kernels, Mode, Platform, Program, Progress, Run, Share, Status, Waiting,
+    check_replica, check_steps, input, offset, read, require, sample_address, sample_number, write,
 };
 use crate::event::{
-    Direction, ErrorPart, MAX_NEIGHBOURS, Message, SPIKE_POSITION_BITS, Source, Target,
+    Direction, ErrorPart, MAX_EVENTS_PER_STEP, MAX_NEIGHBOURS, Message, SPIKE_POSITION_BITS,
+    Source, Target,
 };
 use crate::loss::{SILENT, TimeToFirstSpike};
+use crate::numeric::MAX_NEURONS;
 
 /// What a loss PE is told when it is loaded.
 #[derive(Clone, Copy, Debug)]
+#[cfg_attr(feature = "wire", derive(serde::Serialize, serde::Deserialize))]
 pub struct Config {
     /// Number of this PE.
     pub source: Source,
@@ -97,6 +100,21 @@ pub struct Layout {
 }
 
 impl Config {
+    fn check(&self) -> Result<(), Fault> {
+        check_replica(self.replica, self.replicas)?;
+        check_steps(self.steps, self.tick_bits, self.window)?;
+        self.upstream.check()?;
+        require(
+            (1..=MAX_NEURONS).contains(&self.outputs),
+            "a network has 1 to 4095 outputs",
+        )?;
+        require(
+            (self.upstream_events().iter())
+                .all(|&events| usize::from(events) <= MAX_EVENTS_PER_STEP),
+            "a PE may emit 4096 events in a step",
+        )
+    }
+
     fn upstream_events(&self) -> &[u16] {
         &self.upstream_events[..self.upstream.len()]
     }
@@ -190,10 +208,13 @@ pub struct Loss {
     status: Status,
 }
 
-impl Loss {
-    /// Takes its configuration.
-    #[must_use]
-    pub fn new(config: Config) -> Self {
+impl Program for Loss {
+    type Config = Config;
+
+    const NAME: &'static str = "loss";
+
+    fn new(config: Config) -> Result<Self, Fault> {
+        config.check()?;
         let nowhere = s2_hal::dma::Address(0);
         let run = Run {
             mode: Mode::Evaluate,
@@ -204,7 +225,7 @@ impl Loss {
             stride: 0,
             results: nowhere,
         };
-        Self {
+        Ok(Self {
             config,
             layout: config.layout(),
             port: Port {
@@ -222,14 +243,18 @@ impl Loss {
             sample: 0,
             step: 0,
             status: Status::NEW,
-        }
+        })
     }
 
-    /// Starts a run.
-    ///
-    /// # Errors
-    /// [`Fault::MemoryTooSmall`].
-    pub fn start(&mut self, run: Run, memory: &mut [u64]) -> Result<(), Fault> {
+    fn memory_bytes(config: &Config) -> usize {
+        config.layout().bytes
+    }
+
+    fn ring_words(config: &Config) -> usize {
+        config.ring_words()
+    }
+
+    fn start(&mut self, run: Run, memory: &mut [u64]) -> Result<(), Fault> {
         check(memory, self.layout.bytes)?;
         self.run = run;
         self.share = Share::new(self.config.replica, self.config.replicas, &run);
@@ -238,44 +263,12 @@ impl Loss {
         Ok(())
     }
 
-    fn begin_minibatch(&mut self, memory: &mut Memory<'_>) {
-        if self.minibatch >= self.share.minibatches() {
-            self.finish(memory);
-            return;
-        }
-        memory.silent_labels.fill(0);
-        self.begin_sample(self.share.first(self.minibatch), memory);
-    }
-
-    fn begin_sample(&mut self, sample: Option<u32>, memory: &mut Memory<'_>) {
-        match (sample, self.run.mode) {
-            (Some(sample), _) => {
-                self.sample = sample;
-                self.step = 0;
-                memory.first.fill(FirstSpike {
-                    ticks: SILENT,
-                    ..FirstSpike::zeroed()
-                });
-                self.phase = Phase::Forward;
-            }
-            (None, Mode::Train) => {
-                memory.status[0] = self.status;
-                self.phase = Phase::Ready;
-            }
-            (None, Mode::Evaluate) => self.finish(memory),
-        }
-    }
-
-    fn finish(&mut self, memory: &mut Memory<'_>) {
-        memory.status[0] = self.status;
-        self.phase = Phase::Done;
-    }
-
-    /// Works on.
-    ///
-    /// # Errors
-    /// A [`Fault`]; the program is not to be polled again then.
-    pub fn poll<P: Platform>(&mut self, memory: &mut [u64], pe: &mut P) -> Result<Progress, Fault> {
+    fn poll<P: Platform>(
+        &mut self,
+        _: &impl Kernels,
+        memory: &mut [u64],
+        pe: &mut P,
+    ) -> Result<Progress, Fault> {
         let mut memory = Memory::new(&self.layout, memory);
         let mut worked = false;
         while let Some((packet, envelope)) = receive(pe)? {
@@ -312,6 +305,54 @@ impl Loss {
             (_, true) => Progress::Worked,
             (_, false) => Progress::Idle,
         })
+    }
+
+    fn waiting(&self) -> Waiting {
+        match self.phase {
+            Phase::Done | Phase::Ready => Waiting::Nothing,
+            Phase::Forward => self.inbox.waiting(),
+            Phase::Backward => self.outbox.waiting(),
+            Phase::Released => self.hand_over.waiting(),
+        }
+    }
+
+    fn step(&self) -> u32 {
+        self.step as u32
+    }
+}
+
+impl Loss {
+    fn begin_minibatch(&mut self, memory: &mut Memory<'_>) {
+        if self.minibatch >= self.share.minibatches() {
+            self.finish(memory);
+            return;
+        }
+        memory.silent_labels.fill(0);
+        self.begin_sample(self.share.first(self.minibatch), memory);
+    }
+
+    fn begin_sample(&mut self, sample: Option<u32>, memory: &mut Memory<'_>) {
+        match (sample, self.run.mode) {
+            (Some(sample), _) => {
+                self.sample = sample;
+                self.step = 0;
+                memory.first.fill(FirstSpike {
+                    ticks: SILENT,
+                    ..FirstSpike::zeroed()
+                });
+                self.phase = Phase::Forward;
+            }
+            (None, Mode::Train) => {
+                memory.status[0] = self.status;
+                self.phase = Phase::Ready;
+            }
+            (None, Mode::Evaluate) => self.finish(memory),
+        }
+    }
+
+    fn finish(&mut self, memory: &mut Memory<'_>) {
+        memory.status[0] = self.status;
+        self.phase = Phase::Done;
     }
 
     fn accept(
@@ -475,16 +516,5 @@ impl Loss {
             }
         }
         Ok(true)
-    }
-
-    /// What the program waits for.
-    #[must_use]
-    pub fn waiting(&self) -> Waiting {
-        match self.phase {
-            Phase::Done | Phase::Ready => Waiting::Nothing,
-            Phase::Forward => self.inbox.waiting(),
-            Phase::Backward => self.outbox.waiting(),
-            Phase::Released => self.hand_over.waiting(),
-        }
     }
 }

@@ -34,6 +34,7 @@ pub mod loss;
 pub mod memory;
 pub mod optimizer;
 pub mod stream;
+pub mod words;
 
 /// What a program needs of its PE.
 pub trait Platform: PacketSender + PacketReceiver + dma::Channel + ExpLog {}
@@ -399,8 +400,90 @@ impl fmt::Display for Waiting {
     }
 }
 
+/// One of the on-chip programs, as whoever runs it sees it: firmware, or the host's model of the chip.
+pub trait Program: Sized {
+    /// What it is told when it is loaded.
+    type Config: Copy;
+
+    /// Its name.
+    const NAME: &'static str;
+
+    /// Takes its configuration.
+    ///
+    /// # Errors
+    /// [`Fault::Configuration`] for a number outside its range.
+    fn new(config: Self::Config) -> Result<Self, Fault>;
+
+    /// Bytes of the memory that [`start`](Self::start) and [`poll`](Self::poll) are given at least.
+    fn memory_bytes(config: &Self::Config) -> usize;
+
+    /// Words of receive ring that its neighbours can fill.
+    fn ring_words(config: &Self::Config) -> usize;
+
+    /// Starts a run.
+    ///
+    /// # Errors
+    /// [`Fault::MemoryTooSmall`], [`Fault::Configuration`].
+    fn start(&mut self, run: Run, memory: &mut [u64]) -> Result<(), Fault>;
+
+    /// Works on.
+    ///
+    /// # Errors
+    /// A [`Fault`]; the program is not to be polled again then.
+    fn poll<P: Platform>(
+        &mut self,
+        kernels: &impl Kernels,
+        memory: &mut [u64],
+        pe: &mut P,
+    ) -> Result<Progress, Fault>;
+
+    /// What it waits for.
+    fn waiting(&self) -> Waiting;
+
+    /// Where it is: steps of the sample at hand that are done in the direction at work, or, for the
+    /// optimiser, minibatches done. For records of faults.
+    fn step(&self) -> u32;
+}
+
+/// A check of a configuration: `what` should be, and is not, unless `fits`.
+fn require(fits: bool, what: &'static str) -> Result<(), Fault> {
+    if fits {
+        Ok(())
+    } else {
+        Err(Fault::Configuration(what))
+    }
+}
+
+/// Most steps of a sample: what an event of a sample in memory can say.
+const MAX_STEPS: usize = 2047;
+
+/// Most replicas: no chip has more PEs.
+const MAX_REPLICAS: u32 = 152;
+
+/// Checks which replica a program belongs to.
+fn check_replica(replica: u32, replicas: u32) -> Result<(), Fault> {
+    require(
+        replicas <= MAX_REPLICAS && replica < replicas,
+        "a replica is one of at most 152",
+    )
+}
+
+/// Checks what the configurations of a replica's programs have in common.
+fn check_steps(steps: usize, tick_bits: u32, window: usize) -> Result<(), Fault> {
+    require(
+        (1..=MAX_STEPS).contains(&steps),
+        "a sample has 1 to 2047 steps",
+    )?;
+    require(tick_bits <= 8, "a step has at most 256 ticks")?;
+    require(
+        (1..=stream::MAX_WINDOW).contains(&window),
+        "the window must be 1 to 4 steps",
+    )
+}
+
 /// What a run is to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "wire", derive(serde::Serialize, serde::Deserialize))]
 pub enum Mode {
     /// Forward, backward, and an update of the weights after each minibatch.
     Train,
@@ -410,6 +493,7 @@ pub enum Mode {
 
 /// One run: the programs work through a list of samples and are done.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "wire", derive(serde::Serialize, serde::Deserialize))]
 pub struct Run {
     /// What to do.
     pub mode: Mode,

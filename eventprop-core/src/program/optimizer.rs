@@ -7,9 +7,12 @@ use s2_hal::topology::Destination;
 
 use super::memory::{Cut, Plan, Region, check};
 use super::stream::receive;
-use super::{Fault, Mode, Platform, Progress, Run, Status, Waiting, offset, read, write};
+use super::{
+    Fault, Kernels, Mode, Platform, Program, Progress, Run, Status, Waiting, check_replica, offset,
+    read, require, write,
+};
 use crate::event::{Direction, Envelope, Message, Source, Target, pack};
-use crate::numeric::Statistics;
+use crate::numeric::{MAX_NEURONS, Statistics};
 use crate::optimizer::{self, Settings, Stretch, Update};
 
 /// Most parts (PEs per replica that hold weights).
@@ -21,6 +24,7 @@ pub const CHUNK: usize = 256;
 
 /// A stretch of the weights: those of one PE of a replica.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "wire", derive(serde::Serialize, serde::Deserialize))]
 pub struct Part {
     /// Neurons of the layer above.
     pub inputs: u16,
@@ -48,15 +52,21 @@ impl Part {
 
 /// How releases reach all PEs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "wire", derive(serde::Serialize, serde::Deserialize))]
 pub enum Release {
     /// Through the router.
     Router,
     /// To a list of destinations, of which the first so many count.
-    Direct([Destination; MAX_DESTINATIONS], u8),
+    Direct(
+        #[cfg_attr(feature = "wire", serde(with = "serde_big_array::BigArray"))]
+        [Destination; MAX_DESTINATIONS],
+        u8,
+    ),
 }
 
 /// What the optimiser's PE is told when it is loaded.
 #[derive(Clone, Copy, Debug)]
+#[cfg_attr(feature = "wire", derive(serde::Serialize, serde::Deserialize))]
 pub struct Config {
     /// Number of this PE.
     pub source: Source,
@@ -128,6 +138,29 @@ pub struct Layout {
 }
 
 impl Config {
+    fn check(&self) -> Result<(), Fault> {
+        check_replica(0, self.replicas)?;
+        require(
+            (1..=MAX_PARTS).contains(&self.parts_len),
+            "a replica has 1 to 32 PEs with weights",
+        )?;
+        require(
+            self.parts().iter().all(|part| {
+                usize::from(part.inputs) <= MAX_NEURONS + 1
+                    && usize::from(part.neurons) <= MAX_NEURONS
+            }),
+            "a layer has at most 4095 neurons and 4096 inputs",
+        )?;
+        require(
+            (1..=MAX_NEURONS).contains(&self.outputs),
+            "a network has 1 to 4095 outputs",
+        )?;
+        require(
+            !matches!(self.release, Release::Direct(_, n) if usize::from(n) > MAX_DESTINATIONS),
+            "a chip has 38 QuadPEs",
+        )
+    }
+
     /// The parts of a replica.
     #[must_use]
     pub fn parts(&self) -> &[Part] {
@@ -235,11 +268,14 @@ pub struct Optimizer {
     status: Status,
 }
 
-impl Optimizer {
-    /// Takes its configuration.
-    #[must_use]
-    pub fn new(config: Config) -> Self {
-        Self {
+impl Program for Optimizer {
+    type Config = Config;
+
+    const NAME: &'static str = "optimizer";
+
+    fn new(config: Config) -> Result<Self, Fault> {
+        config.check()?;
+        Ok(Self {
             layout: config.layout(),
             config,
             phase: Phase::Done,
@@ -249,20 +285,18 @@ impl Optimizer {
             updates: 0,
             reported: [0; 8],
             status: Status::NEW,
-        }
+        })
     }
 
-    /// Where the program keeps what.
-    #[must_use]
-    pub fn layout(&self) -> &Layout {
-        &self.layout
+    fn memory_bytes(config: &Config) -> usize {
+        config.layout().bytes
     }
 
-    /// Starts a run.
-    ///
-    /// # Errors
-    /// [`Fault::MemoryTooSmall`].
-    pub fn start(&mut self, run: Run, memory: &mut [u64]) -> Result<(), Fault> {
+    fn ring_words(config: &Config) -> usize {
+        config.ring_words()
+    }
+
+    fn start(&mut self, run: Run, memory: &mut [u64]) -> Result<(), Fault> {
         check(memory, self.layout.bytes)?;
         (self.samples, self.batch, self.minibatch) = (run.samples, run.batch.max(1), 0);
         self.phase = if run.mode == Mode::Train && run.samples > 0 {
@@ -274,11 +308,12 @@ impl Optimizer {
         Ok(())
     }
 
-    /// Works on.
-    ///
-    /// # Errors
-    /// A [`Fault`]; the program is not to be polled again then.
-    pub fn poll<P: Platform>(&mut self, memory: &mut [u64], pe: &mut P) -> Result<Progress, Fault> {
+    fn poll<P: Platform>(
+        &mut self,
+        _: &impl Kernels,
+        memory: &mut [u64],
+        pe: &mut P,
+    ) -> Result<Progress, Fault> {
         let mut memory = Memory::new(&self.layout, memory);
         let mut worked = false;
         while let Some((packet, envelope)) = receive(pe)? {
@@ -327,6 +362,32 @@ impl Optimizer {
             Phase::Release => self.release(&mut memory, pe)?,
         }
         Ok(Progress::Worked)
+    }
+
+    fn waiting(&self) -> Waiting {
+        let Phase::Collect = self.phase else {
+            return Waiting::Nothing;
+        };
+        let missing = (0..=u8::MAX).find(|&source| {
+            let (word, bit) = (usize::from(source) / 32, 1 << (source % 32));
+            self.config.reporting[word] & !self.reported[word] & bit != 0
+        });
+        missing.map_or(Waiting::Nothing, |source| Waiting::Gradients {
+            source,
+            minibatch: self.updates.wrapping_add(1),
+        })
+    }
+
+    fn step(&self) -> u32 {
+        self.minibatch
+    }
+}
+
+impl Optimizer {
+    /// Where the program keeps what.
+    #[must_use]
+    pub fn layout(&self) -> &Layout {
+        &self.layout
     }
 
     fn accept(&mut self, envelope: Envelope) -> Option<()> {
@@ -502,21 +563,5 @@ impl Optimizer {
             Phase::Collect
         };
         Ok(())
-    }
-
-    /// What the program waits for.
-    #[must_use]
-    pub fn waiting(&self) -> Waiting {
-        let Phase::Collect = self.phase else {
-            return Waiting::Nothing;
-        };
-        let missing = (0..=u8::MAX).find(|&source| {
-            let (word, bit) = (usize::from(source) / 32, 1 << (source % 32));
-            self.config.reporting[word] & !self.reported[word] & bit != 0
-        });
-        missing.map_or(Waiting::Nothing, |source| Waiting::Gradients {
-            source,
-            minibatch: self.updates.wrapping_add(1),
-        })
     }
 }

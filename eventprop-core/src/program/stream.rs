@@ -14,6 +14,7 @@ pub const MAX_WINDOW: usize = 4;
 
 /// How packets reach the PEs of one direction.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "wire", derive(serde::Serialize, serde::Deserialize))]
 pub enum Routing {
     /// Through the chip's router, which holds an entry for every key.
     Router,
@@ -32,6 +33,7 @@ pub enum Routing {
 
 /// The neighbours of a PE in one direction, and what each may send in one step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "wire", derive(serde::Serialize, serde::Deserialize))]
 pub struct Neighbours {
     sources: [Source; MAX_NEIGHBOURS],
     len: u8,
@@ -59,6 +61,18 @@ impl Neighbours {
             len: sources.len() as u8,
             routing,
         })
+    }
+
+    /// Checks what [`new`](Self::new) guarantees, for a value that came over a wire.
+    pub(crate) fn check(&self) -> Result<(), Fault> {
+        let lists = match self.routing {
+            Routing::Router => true,
+            Routing::Direct { all_len, .. } => usize::from(all_len) <= MAX_NEIGHBOURS,
+        };
+        super::require(
+            lists && self.len() <= MAX_NEIGHBOURS,
+            "a PE has at most 14 neighbours in a direction",
+        )
     }
 
     /// Their numbers.

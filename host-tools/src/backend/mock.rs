@@ -10,7 +10,7 @@ use eventprop_core::program::layer::Layer;
 use eventprop_core::program::loss::{FirstSpike, Loss, SampleResult};
 use eventprop_core::program::memory::Region;
 use eventprop_core::program::optimizer::{Home, Optimizer, ProgressBlock};
-use eventprop_core::program::{Fault, Mode, Progress, Run, Status, Waiting};
+use eventprop_core::program::{Fault, Mode, Program as _, Progress, Run, Status, Waiting};
 use eventprop_core::tables::Coefficients;
 use s2_hal::dma::Address;
 use s2_hal::mock::fault::FaultPlan;
@@ -76,11 +76,11 @@ impl OnChip {
     fn new(program: &mapping::Program) -> std::result::Result<Self, Fault> {
         Ok(Self {
             program: match *program {
-                mapping::Program::Input(config) => AnyProgram::Input(Input::new(config).into()),
+                mapping::Program::Input(config) => AnyProgram::Input(Input::new(config)?.into()),
                 mapping::Program::Layer(config) => AnyProgram::Layer(Layer::new(config)?.into()),
-                mapping::Program::Loss(config) => AnyProgram::Loss(Loss::new(config).into()),
+                mapping::Program::Loss(config) => AnyProgram::Loss(Loss::new(config)?.into()),
                 mapping::Program::Optimizer(config) => {
-                    AnyProgram::Optimizer(Optimizer::new(config).into())
+                    AnyProgram::Optimizer(Optimizer::new(config)?.into())
                 }
             },
             kernels: Vectorised::default(),
@@ -122,10 +122,10 @@ impl mock::Program for OnChip {
     ) -> std::result::Result<mock::Progress, Fault> {
         let memory = data(memory);
         let progress = match &mut self.program {
-            AnyProgram::Input(program) => program.poll(memory, pe)?,
+            AnyProgram::Input(program) => program.poll(&self.kernels, memory, pe)?,
             AnyProgram::Layer(program) => program.poll(&self.kernels, memory, pe)?,
-            AnyProgram::Loss(program) => program.poll(memory, pe)?,
-            AnyProgram::Optimizer(program) => program.poll(memory, pe)?,
+            AnyProgram::Loss(program) => program.poll(&self.kernels, memory, pe)?,
+            AnyProgram::Optimizer(program) => program.poll(&self.kernels, memory, pe)?,
         };
         Ok(match progress {
             Progress::Worked => mock::Progress::Worked,

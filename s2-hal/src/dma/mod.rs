@@ -58,6 +58,7 @@ pub const DRAM_RESERVED: u32 = 0x400;
 /// assert_eq!(Address::dram(0x400).unwrap().0, 0x2000_0400);
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[cfg_attr(feature = "wire", derive(serde::Serialize, serde::Deserialize))]
 pub struct Address(pub u32);
 
 /// What an [`Address`] points at.
