@@ -152,6 +152,10 @@ impl Program for Input {
 
     const NAME: &'static str = "input";
 
+    fn check(config: &Config) -> Result<(), Fault> {
+        config.check()
+    }
+
     fn new(config: Config) -> Result<Self, Fault> {
         config.check()?;
         Ok(Self {

@@ -321,6 +321,10 @@ impl Program for Layer {
 
     const NAME: &'static str = "layer";
 
+    fn check(config: &Config) -> Result<(), Fault> {
+        config.check()
+    }
+
     fn new(config: Config) -> Result<Self, Fault> {
         config.check()?;
         let port = |direction, neighbours| Port {

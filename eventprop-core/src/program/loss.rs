@@ -213,6 +213,10 @@ impl Program for Loss {
 
     const NAME: &'static str = "loss";
 
+    fn check(config: &Config) -> Result<(), Fault> {
+        config.check()
+    }
+
     fn new(config: Config) -> Result<Self, Fault> {
         config.check()?;
         let nowhere = s2_hal::dma::Address(0);

@@ -408,10 +408,16 @@ pub trait Program: Sized {
     /// Its name.
     const NAME: &'static str;
 
-    /// Takes its configuration.
+    /// Checks a configuration, which may have come over a wire.
     ///
     /// # Errors
     /// [`Fault::Configuration`] for a number outside its range.
+    fn check(config: &Self::Config) -> Result<(), Fault>;
+
+    /// Takes its configuration.
+    ///
+    /// # Errors
+    /// As for [`check`](Self::check).
     fn new(config: Self::Config) -> Result<Self, Fault>;
 
     /// Bytes of the memory that [`start`](Self::start) and [`poll`](Self::poll) are given at least.

@@ -273,6 +273,10 @@ impl Program for Optimizer {
 
     const NAME: &'static str = "optimizer";
 
+    fn check(config: &Config) -> Result<(), Fault> {
+        config.check()
+    }
+
     fn new(config: Config) -> Result<Self, Fault> {
         config.check()?;
         Ok(Self {
