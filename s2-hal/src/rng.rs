@@ -41,6 +41,17 @@ impl Kiss64 {
         }
     }
 
+    /// The generator in a state, as [`words`](Self::words) gives it, whatever it is. See
+    /// [`SeedableRng`] for seeds that are checked.
+    pub const fn from_words([c, x, y, z]: [u32; 4]) -> Self {
+        Self { c, x, y, z }
+    }
+
+    /// The state, in the order of the hardware's seed registers: `c`, `x`, `y`, `z`.
+    pub const fn words(&self) -> [u32; 4] {
+        [self.c, self.x, self.y, self.z]
+    }
+
     /// The next 32 bits.
     #[inline]
     pub const fn next(&mut self) -> u32 {

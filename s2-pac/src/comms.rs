@@ -73,6 +73,12 @@ impl TransmitControl {
         assert!(pes < 16, "a QuadPE has four PEs");
         self.with_destination_pes(pes.reverse_bits() >> 4)
     }
+
+    /// The PEs of the QuadPE that are set, as in [`to_pes`](Self::to_pes).
+    #[must_use]
+    pub fn pes(self) -> u8 {
+        self.destination_pes().reverse_bits() >> 4
+    }
 }
 
 fields! {
@@ -202,6 +208,16 @@ block! {
         control = 0x3c, "DCTL": RingControl, ReadWrite;
     }
     instances &[("COMMS_RING_0", map::COMMS + 0x100), ("COMMS_RING_1", map::COMMS + 0x140)]
+}
+
+/// What belongs into [`Ring::end`](Ring::end) for a ring of `words` words from `start` on.
+///
+/// Whether the end is the address of the last word or the one behind it is not public (tag I): the last
+/// word is taken, since programs of the prototype keep one word more than the constant that they call
+/// the buffer's length. A correction is a change of this function.
+#[must_use]
+pub const fn ring_end(start: u32, words: u32) -> u32 {
+    start.wrapping_add(4 * (words - 1))
 }
 
 fields! {
