@@ -4,7 +4,6 @@
 //! that a program uses apart from each other, so that each can have one owner: [`Transmit`],
 //! [`Receive`], [`Global`], two [`Ring`]s, and [`NocDma`].
 
-use crate::map;
 use crate::register::{block, fields};
 
 /// Number of transmit slots.
@@ -35,7 +34,7 @@ block! {
         [J "qpe-types.h; use: NESTML (N)"]
         status = 0x7c, "TCTL": TransmitStatus, ReadWrite;
     }
-    instances &[("COMMS_TRANSMIT", map::COMMS)]
+    instances COMMS_TRANSMIT
 }
 
 fields! {
@@ -108,7 +107,7 @@ block! {
         [J "qpe-types.h; value: compiled listings"]
         settings = 0x1c, "RCTL": ReceiveSettings, ReadWrite;
     }
-    instances &[("COMMS_RECEIVE", map::COMMS + 0x80)]
+    instances COMMS_RECEIVE
 }
 
 fields! {
@@ -139,7 +138,7 @@ block! {
         [J "qpe-types.h"]
         control = 0x04, "GCTL": GlobalControl, ReadWrite;
     }
-    instances &[("COMMS_GLOBAL", map::COMMS + 0xf8)]
+    instances COMMS_GLOBAL
 }
 
 fields! {
@@ -201,7 +200,7 @@ block! {
         [J "qpe-types.h; value: compiled listings"]
         control = 0x3c, "DCTL": RingControl, ReadWrite;
     }
-    instances &[("COMMS_RING_0", map::COMMS + 0x100), ("COMMS_RING_1", map::COMMS + 0x140)]
+    instances COMMS_RING_0, COMMS_RING_1
 }
 
 fields! {
@@ -251,5 +250,5 @@ block! {
         [J "qpe-types.h"]
         command = 0x3c, "DMA_CMD": u32, ReadPointer;
     }
-    instances &[("COMMS_NOC_DMA", map::COMMS + 0x180)]
+    instances COMMS_NOC_DMA
 }

@@ -2,6 +2,7 @@
 //! and what would correct it. Nothing else in the workspace guesses a bit.
 
 use crate::comms::TransmitControl;
+use crate::map::{QUAD_PE_REGISTERS, QUAD_PE_REGISTERS_BYTES};
 
 /// Transmit control for a multicast packet to PEs of the QuadPE in column `x` and row `y`.
 ///
@@ -23,6 +24,21 @@ pub fn to_quad_pe(x: u8, y: u8, pes: u8) -> TransmitControl {
     TransmitControl::new(FIXED | place | SPINN | NO_FORCED_ROUTE).to_pes(pes)
 }
 
+/// Base address of the register file of the QuadPE in column `x` and row `y`.
+///
+/// That the register files are an array of structs of 512 kB is read in a public header; which element
+/// belongs to which QuadPE is not. Inferred: the element's number is the number of one of its PEs
+/// ([`PeId::noc_id`](crate::map::PeId::noc_id)) without the two bits of the PE. In favour of it: all 64
+/// elements fit below the next known block. A program that reads one on a chip would tell.
+///
+/// # Panics
+/// If `x` or `y` is above 7.
+#[must_use]
+pub const fn quad_pe_registers(x: u8, y: u8) -> u32 {
+    assert!(x < 8 && y < 8, "coordinates have three bits");
+    QUAD_PE_REGISTERS + (x << 3 | y) as u32 * QUAD_PE_REGISTERS_BYTES
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -33,5 +49,13 @@ mod tests {
         let to_first = to_quad_pe(1, 1, 1);
         assert_eq!(to_first, TransmitControl::QUAD_PE_1_1.to_pes(1));
         assert_eq!(to_first.destination_pes(), 8);
+    }
+
+    #[test]
+    fn register_files_lie_between_their_base_and_the_management_registers() {
+        assert_eq!(quad_pe_registers(0, 0), QUAD_PE_REGISTERS);
+        assert_eq!(quad_pe_registers(1, 1), 0xf248_0000);
+        let last = quad_pe_registers(7, 7) + (QUAD_PE_REGISTERS_BYTES - 1);
+        assert!(last < crate::map::JIB_MANAGEMENT);
     }
 }

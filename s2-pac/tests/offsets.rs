@@ -1,0 +1,81 @@
+//! The crate's descriptions against a table transcribed from the public sources by hand.
+
+use std::collections::BTreeSet;
+
+use s2_pac::BLOCKS;
+use s2_pac::register::{BlockInfo, RegisterInfo};
+
+fn registers() -> impl Iterator<Item = (&'static BlockInfo, &'static RegisterInfo)> {
+    let pairs = |block: &'static BlockInfo| block.registers.iter().map(move |r| (block, r));
+    BLOCKS.iter().flat_map(pairs)
+}
+
+#[test]
+fn the_crate_describes_the_registers_of_the_table_and_no_others() {
+    let line = |address: String, instance: &str, register: &RegisterInfo| {
+        let (access, evidence) = (register.access, register.evidence);
+        let several = match register.count {
+            1 => String::new(),
+            count => format!("[{count};{}]", register.stride),
+        };
+        let name = register.name;
+        format!("{address} {access:?} {evidence} {instance}.{name}{several}")
+    };
+    let mut described = BTreeSet::new();
+    for (block, register) in registers() {
+        for (instance, base) in block.instances {
+            let address = format!("{:#010x}", base + register.offset);
+            assert!(described.insert(line(address, instance, register)));
+        }
+        if block.instances.is_empty() {
+            let offset = format!("+{:#04x}", register.offset);
+            assert!(described.insert(line(offset, block.name, register)));
+        }
+    }
+    let table: BTreeSet<_> = include_str!("registers.txt")
+        .lines()
+        .filter(|line| !line.is_empty() && !line.starts_with('#'))
+        .map(|line| line.split_whitespace().collect::<Vec<_>>().join(" "))
+        .collect();
+    let missing: Vec<_> = table.difference(&described).collect();
+    let unknown: Vec<_> = described.difference(&table).collect();
+    assert!(
+        missing.is_empty() && unknown.is_empty(),
+        "in the table alone: {missing:#?}\nin the crate alone: {unknown:#?}"
+    );
+}
+
+#[test]
+fn no_two_registers_share_an_address() {
+    let mut seen = BTreeSet::new();
+    for (block, register) in registers() {
+        for (instance, base) in block.instances {
+            for index in 0..register.count {
+                let address = base + register.offset + index * register.stride;
+                let name = register.name;
+                assert_eq!(address % 4, 0, "{instance}.{name}");
+                assert!(seen.insert(address), "{instance}.{name} at {address:#x}");
+            }
+        }
+    }
+}
+
+#[test]
+fn fields_are_apart_and_their_values_fit() {
+    let mut checked = 0;
+    for (block, register) in registers() {
+        let mut taken = 0_u32;
+        for field in register.fields {
+            let name = format!("{}.{}.{}", block.name, register.name, field.name);
+            assert!(field.width > 0 && field.lsb + field.width <= 32, "{name}");
+            let largest = u32::MAX >> (32 - field.width);
+            assert_eq!(taken & largest << field.lsb, 0, "{name} overlaps");
+            taken |= largest << field.lsb;
+            let values: BTreeSet<_> = field.values.iter().map(|value| value.bits).collect();
+            assert_eq!(values.len(), field.values.len(), "{name}: values repeat");
+            assert!(values.iter().all(|&bits| bits <= largest), "{name}");
+            checked += 1;
+        }
+    }
+    assert!(checked > 0);
+}
