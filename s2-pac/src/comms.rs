@@ -17,16 +17,16 @@ block! {
         control[4; 0x20] = 0x00, "TCR": TransmitControl, ReadWrite;
         /// Fourth payload word.
         [J "qpe-types.h"]
-        payload_3[4; 0x20] = 0x04, "TDR3": u32, ReadWrite;
+        payload_3[4; 0x20] = 0x04, "TDR%s3": u32, ReadWrite;
         /// Third payload word.
         [J "qpe-types.h"]
-        payload_2[4; 0x20] = 0x08, "TDR2": u32, ReadWrite;
+        payload_2[4; 0x20] = 0x08, "TDR%s2": u32, ReadWrite;
         /// Second payload word.
         [J "qpe-types.h"]
-        payload_1[4; 0x20] = 0x0c, "TDR1": u32, ReadWrite;
+        payload_1[4; 0x20] = 0x0c, "TDR%s1": u32, ReadWrite;
         /// First payload word, the only one of a packet with 32 bits of payload.
         [J "qpe-types.h"]
-        payload_0[4; 0x20] = 0x10, "TDR0": u32, ReadWrite;
+        payload_0[4; 0x20] = 0x10, "TDR%s0": u32, ReadWrite;
         /// Key. Writing it sends the packet.
         [J "qpe-types.h; the same name in product code (N)"]
         key[4; 0x20] = 0x14, "TKR": u32, Write;
@@ -94,9 +94,18 @@ block! {
         /// Receive control: type of the packet that waits.
         [J "qpe-types.h; field: compiled listings"]
         control = 0x00, "RCR": ReceiveControl, ReadPure;
-        /// Payload words 3 to 0 of the packet.
+        /// Fourth payload word of the packet.
         [J "qpe-types.h"]
-        payload[4; 4] = 0x04, "RDR": u32, ReadPure;
+        payload_3 = 0x04, "RDR3": u32, ReadPure;
+        /// Third payload word.
+        [J "qpe-types.h"]
+        payload_2 = 0x08, "RDR2": u32, ReadPure;
+        /// Second payload word.
+        [J "qpe-types.h"]
+        payload_1 = 0x0c, "RDR1": u32, ReadPure;
+        /// First payload word, the only one of a packet with 32 bits of payload.
+        [J "qpe-types.h"]
+        payload_0 = 0x10, "RDR0": u32, ReadPure;
         /// Key of the packet. Whether reading it frees the receiver is not public; taken as if it did.
         [J "qpe-types.h"]
         key = 0x14, "RKR": u32, ReadEffect;

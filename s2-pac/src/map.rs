@@ -11,14 +11,17 @@
 
 use core::ops::Range;
 
-/// Base address of the first random number generator, a KISS32 (tag J, `constants.h`).
-pub const KISS32_0: u32 = 0xe010_0000;
+/// Base address of the three random number generators (tag J, `constants.h`).
+pub const KISS: u32 = 0xe010_0000;
+
+/// Base address of the first random number generator, a KISS32 (tag J, `qpe-types.h`).
+pub const KISS32_0: u32 = KISS;
 
 /// Base address of the second random number generator, a KISS32 (tag J, `qpe-types.h`).
-pub const KISS32_1: u32 = KISS32_0 + 0x20;
+pub const KISS32_1: u32 = KISS + 0x20;
 
 /// Base address of the third random number generator, a KISS64 (tag J, `qpe-types.h`).
-pub const KISS64: u32 = KISS32_0 + 0x40;
+pub const KISS64: u32 = KISS + 0x40;
 
 /// Base address of the settings of the true random bus (tag J, `constants.h`).
 pub const TRUE_RANDOM_CONFIG: u32 = 0xe010_0080;

@@ -8,8 +8,9 @@
 use crate::register::block;
 
 block! {
-    /// Register file of a QuadPE. The register files of all QuadPEs are an array; which element belongs
-    /// to which QuadPE is inferred, see `provisional::quad_pe_registers`.
+    /// Register file of a QuadPE. The register files of all QuadPEs are an array, of which the instance
+    /// is the first element; which one belongs to which QuadPE is not public, see
+    /// `provisional::quad_pe_registers`.
     QuadPe {
         /// Debug words.
         [J "quadpe_regfile.h"]

@@ -3,6 +3,19 @@
 //! The macros [`block!`](crate::register) and [`fields!`](crate::register) of this crate define blocks
 //! of registers and the fields of their values. Each definition also yields a description
 //! ([`BlockInfo`]), of which the SVD file and the tests are made, so that these cannot drift apart.
+//!
+//! A register offers what its kind of access allows, and nothing else. So a read that has a side effect
+//! is called [`take`](Register::take), and a register that hands memory to hardware cannot be written by
+//! safe code:
+//! ```compile_fail,E0277
+//! use s2_pac::{bus::Bus, comms::Ring};
+//!
+//! fn move_read_pointer(ring: &mut Ring<impl Bus>, address: u32) {
+//!     ring.read().write(address);
+//! }
+//! ```
+//! With `unsafe { ring.read().write_pointer(address) }` it compiles, and the caller answers for the
+//! memory behind the address.
 
 use core::fmt;
 use core::marker::PhantomData;
@@ -233,7 +246,8 @@ pub struct BlockInfo {
 /// Description of a register.
 #[derive(Clone, Copy, Debug)]
 pub struct RegisterInfo {
-    /// Its name in the public source.
+    /// Its name in the public source. If there are several, their index stands at the end, or where the
+    /// name has `%s`.
     pub name: &'static str,
     /// What it does.
     pub description: &'static str,

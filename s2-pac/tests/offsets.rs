@@ -10,33 +10,58 @@ fn registers() -> impl Iterator<Item = (&'static BlockInfo, &'static RegisterInf
     BLOCKS.iter().flat_map(pairs)
 }
 
+/// One line for the register and one for each of its fields, in the table's words.
+fn lines(address: &str, instance: &str, register: &RegisterInfo) -> Vec<String> {
+    let several = match register.count {
+        1 => String::new(),
+        count => format!("[{count};{}]", register.stride),
+    };
+    let name = format!("{instance}.{}{several}", register.name);
+    let fields = register.fields.iter().map(|field| {
+        let bits = match (field.lsb, field.width) {
+            (lsb, 1) => lsb.to_string(),
+            (lsb, width) => format!("{}:{lsb}", lsb + width - 1),
+        };
+        format!("{name} {bits} {} {}", field.evidence, field.name)
+    });
+    let (access, evidence) = (register.access, register.evidence);
+    let line = format!("{name} {address} {access:?} {evidence}");
+    [line].into_iter().chain(fields).collect()
+}
+
+fn table() -> BTreeSet<String> {
+    let mut table = BTreeSet::new();
+    let mut register = "";
+    for line in include_str!("registers.txt").lines() {
+        let words: Vec<_> = line.split_whitespace().collect();
+        let entry = match words[..] {
+            [] | ["#", ..] => continue,
+            [address, access, evidence, name] => {
+                register = name;
+                format!("{name} {address} {access} {evidence}")
+            }
+            [bits, evidence, field] => format!("{register} {bits} {evidence} {field}"),
+            _ => panic!("{line} is neither a register nor a field"),
+        };
+        assert!(table.insert(entry), "{line} is there twice");
+    }
+    table
+}
+
 #[test]
 fn the_crate_describes_the_registers_of_the_table_and_no_others() {
-    let line = |address: String, instance: &str, register: &RegisterInfo| {
-        let (access, evidence) = (register.access, register.evidence);
-        let several = match register.count {
-            1 => String::new(),
-            count => format!("[{count};{}]", register.stride),
-        };
-        let name = register.name;
-        format!("{address} {access:?} {evidence} {instance}.{name}{several}")
-    };
     let mut described = BTreeSet::new();
     for (block, register) in registers() {
         for (instance, base) in block.instances {
             let address = format!("{:#010x}", base + register.offset);
-            assert!(described.insert(line(address, instance, register)));
+            described.extend(lines(&address, instance, register));
         }
         if block.instances.is_empty() {
             let offset = format!("+{:#04x}", register.offset);
-            assert!(described.insert(line(offset, block.name, register)));
+            described.extend(lines(&offset, block.name, register));
         }
     }
-    let table: BTreeSet<_> = include_str!("registers.txt")
-        .lines()
-        .filter(|line| !line.is_empty() && !line.starts_with('#'))
-        .map(|line| line.split_whitespace().collect::<Vec<_>>().join(" "))
-        .collect();
+    let table = table();
     let missing: Vec<_> = table.difference(&described).collect();
     let unknown: Vec<_> = described.difference(&table).collect();
     assert!(
