@@ -2,8 +2,9 @@
 //! and what would correct it. Nothing else in the workspace guesses a bit.
 
 use crate::comms::TransmitControl;
-use crate::map::Destination;
+use crate::map::{Destination, QUAD_PE_REGISTERS, QUAD_PE_REGISTERS_BYTES};
 use crate::register::{Value, fields};
+use crate::uart::UartWrite;
 
 /// Transmit control for a multicast packet to PEs of the QuadPE in column `x` and row `y`.
 ///
@@ -68,6 +69,40 @@ fields! {
     }
 }
 
+/// What to write to send a byte over a UART.
+///
+/// The field `valid` of the register has eight bits in the public header, where its counterpart for
+/// received bytes has one. Inferred: one bit counts, the lowest. A program that sends a byte on the
+/// prototype would tell.
+#[must_use]
+pub fn uart_byte(byte: u8) -> UartWrite {
+    UartWrite::default().with_byte(byte).with_valid(1)
+}
+
+/// Whether a UART has not yet taken the byte that was written.
+///
+/// Inferred: the field `valid` reads back as long as the byte waits; nothing else of the register block
+/// can tell outside of buffers.
+#[must_use]
+pub fn uart_is_busy(register: UartWrite) -> bool {
+    register.valid() != 0
+}
+
+/// Base address of the register file of the QuadPE in column `x` and row `y`.
+///
+/// That the register files are an array of structs of 512 kB is read in a public header; which element
+/// belongs to which QuadPE is not. Inferred: the element's number is the number of one of its PEs
+/// ([`PeId::noc_id`](crate::map::PeId::noc_id)) without the two bits of the PE. In favour of it: all 64
+/// elements fit below the next known block. A program that reads one on a chip would tell.
+///
+/// # Panics
+/// If `x` or `y` is above 7.
+#[must_use]
+pub const fn quad_pe_registers(x: u8, y: u8) -> u32 {
+    assert!(x < 8 && y < 8, "coordinates have three bits");
+    QUAD_PE_REGISTERS + (x << 3 | y) as u32 * QUAD_PE_REGISTERS_BYTES
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -83,5 +118,13 @@ mod tests {
             assert_eq!(destination(to_quad_pe(x, y, pes)), Some(to));
         }
         assert_eq!(destination(TransmitControl::default()), None);
+    }
+
+    #[test]
+    fn register_files_lie_between_their_base_and_the_management_registers() {
+        assert_eq!(quad_pe_registers(0, 0), QUAD_PE_REGISTERS);
+        assert_eq!(quad_pe_registers(1, 1), 0xf248_0000);
+        let last = quad_pe_registers(7, 7) + (QUAD_PE_REGISTERS_BYTES - 1);
+        assert!(last < crate::map::JIB_MANAGEMENT);
     }
 }

@@ -31,8 +31,8 @@ struct Slot {
 
 const SLOT_BYTES: u32 = 0x20;
 const SLOT_CONTROL: u32 = offset(&TransmitBlock::INFO, "TCR");
-const PAYLOAD_3: u32 = offset(&TransmitBlock::INFO, "TDR3");
-const PAYLOAD_0: u32 = offset(&TransmitBlock::INFO, "TDR0");
+const PAYLOAD_3: u32 = offset(&TransmitBlock::INFO, "TDR%s3");
+const PAYLOAD_0: u32 = offset(&TransmitBlock::INFO, "TDR%s0");
 const SLOT_KEY: u32 = offset(&TransmitBlock::INFO, "TKR");
 const STATUS: u32 = offset(&TransmitBlock::INFO, "TCTL");
 
@@ -129,8 +129,8 @@ pub(super) struct Receive {
 }
 
 const RECEIVE_CONTROL: u32 = offset(&ReceiveBlock::INFO, "RCR");
-const RECEIVED_PAYLOAD_3: u32 = offset(&ReceiveBlock::INFO, "RDR");
-const RECEIVED_PAYLOAD_0: u32 = RECEIVED_PAYLOAD_3 + 12;
+const RECEIVED_PAYLOAD_3: u32 = offset(&ReceiveBlock::INFO, "RDR3");
+const RECEIVED_PAYLOAD_0: u32 = offset(&ReceiveBlock::INFO, "RDR0");
 const RECEIVED_KEY: u32 = offset(&ReceiveBlock::INFO, "RKR");
 const RECEIVE_DROPPED: u32 = offset(&ReceiveBlock::INFO, "RDC");
 const RECEIVE_SETTINGS: u32 = offset(&ReceiveBlock::INFO, "RCTL");

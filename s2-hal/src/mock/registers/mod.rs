@@ -30,7 +30,11 @@
 //!   the true random bus. A number as float is the number divided by 2^32.
 //! - **DMA over the network** (feature `provisional`): by this project's placeholder encoding. The bytes
 //!   move at the command; the end shows after a time.
-//! - **UARTs**: a byte takes ten times the clock divider's cycles; the writer holds one.
+//! - **UARTs** work byte by byte: reading takes a byte, a byte is sent if the lowest bit of `valid` is
+//!   written, and that field reads back while the writer is busy, which is for ten times the clock
+//!   divider's cycles.
+//! - **Register files of the QuadPEs** lie in the order of PE numbers. Only the masks of feed-through
+//!   interrupts are in the model: a line reaches the PEs that have set its bit.
 //! - **Interrupts** are levels, but for feed-through lines that are raised by hand ([`Periphery::pulse`]).
 
 mod bench;
@@ -44,7 +48,11 @@ mod timer;
 use std::fmt;
 
 use s2_pac::comms::{Global, GlobalControl, Id};
-use s2_pac::map;
+use s2_pac::irq::Interrupt;
+use s2_pac::map::{
+    self, COMMS_GLOBAL, COMMS_NOC_DMA, COMMS_RECEIVE, COMMS_RING_0, COMMS_RING_1, COMMS_TRANSMIT,
+    TIMER_1, TIMER_2,
+};
 use s2_pac::register::{BlockInfo, Value};
 
 pub use bench::Bench;
@@ -54,16 +62,6 @@ pub use timer::REFERENCE_CLOCK;
 use crate::dma::{Address, Place};
 use crate::packet::Packet;
 use crate::topology::{Destination, PeId};
-
-/// Descriptions of the blocks that have names.
-const BLOCKS: &[&BlockInfo] = &[
-    &s2_pac::comms::Transmit::INFO,
-    &s2_pac::comms::Receive::INFO,
-    &s2_pac::comms::Global::INFO,
-    &s2_pac::comms::Ring::INFO,
-    &s2_pac::comms::NocDma::INFO,
-    &s2_pac::timer::Timer::INFO,
-];
 
 /// Offset of a register in its block, by its name in the public source.
 const fn offset(block: &BlockInfo, name: &str) -> u32 {
@@ -94,7 +92,7 @@ const fn same(a: &[u8], b: &[u8]) -> bool {
 
 /// An address with the name of its register.
 pub(super) fn name(address: u32) -> impl fmt::Display + fmt::Debug {
-    let known = BLOCKS.iter().find_map(|block| {
+    let known = s2_pac::BLOCKS.iter().find_map(|block| {
         block.instances.iter().find_map(|&(instance, base)| {
             let offset = address.checked_sub(base)?;
             let register = block.registers.iter().find(|register| {
@@ -102,12 +100,13 @@ pub(super) fn name(address: u32) -> impl fmt::Display + fmt::Debug {
                     && (offset - register.offset).is_multiple_of(register.stride)
                     && (offset - register.offset) / register.stride < register.count
             })?;
-            let index = if register.count > 1 {
-                format!("[{}]", (offset - register.offset) / register.stride)
-            } else {
-                String::new()
+            let index = (offset - register.offset) / register.stride;
+            let register = match (register.count, register.name.split_once("%s")) {
+                (1, _) => register.name.to_owned(),
+                (_, Some((before, after))) => format!("{before}{index}{after}"),
+                (_, None) => format!("{}[{index}]", register.name),
             };
-            Some(format!("{}{index} of {instance}", register.name))
+            Some(format!("{register} of {instance}"))
         })
     });
     let known = known.unwrap_or_else(|| match Address(address).place() {
@@ -198,19 +197,15 @@ pub struct Registers {
     nmu: nmu::Nmu,
 }
 
-const TRANSMIT: u32 = map::COMMS;
-const RECEIVE: u32 = map::COMMS + 0x80;
-const GLOBAL: u32 = map::COMMS + 0xf8;
-const RINGS: u32 = map::COMMS + 0x100;
-const NOC_DMA: u32 = map::COMMS + 0x180;
+const RING_BYTES: u32 = COMMS_RING_1 - COMMS_RING_0;
+const TIMER_BYTES: u32 = TIMER_2 - TIMER_1;
 #[cfg(feature = "provisional")]
-const COMMS_END: u32 = map::COMMS + 0x200;
-const TIMERS_END: u32 = map::TIMER_2 + 0x20;
+const NOC_DMA_END: u32 = COMMS_NOC_DMA + 0x80;
+const TIMERS_END: u32 = TIMER_2 + TIMER_BYTES;
 const NMU_END: u32 = map::EXP_LOG + 0x20;
-const PERIPHERY: u32 = map::QUAD_PE_REGISTERS;
 
-const ID: u32 = GLOBAL + offset(&Global::INFO, "ID");
-const GLOBAL_CONTROL: u32 = GLOBAL + offset(&Global::INFO, "GCTL");
+const ID: u32 = COMMS_GLOBAL + offset(&Global::INFO, "ID");
+const GLOBAL_CONTROL: u32 = COMMS_GLOBAL + offset(&Global::INFO, "GCTL");
 
 impl Registers {
     /// The registers of PE `id` on chip `chip` after reset.
@@ -247,8 +242,8 @@ impl Registers {
         let now = around.now();
         let value = match address {
             _ if !address.is_multiple_of(4) => None,
-            TRANSMIT..RECEIVE => self.transmit.read(address - TRANSMIT, now),
-            RECEIVE..GLOBAL => self.receive.read(address - RECEIVE),
+            COMMS_TRANSMIT..COMMS_RECEIVE => self.transmit.read(address - COMMS_TRANSMIT, now),
+            COMMS_RECEIVE..COMMS_GLOBAL => self.receive.read(address - COMMS_RECEIVE),
             ID => Some(
                 Id::default()
                     .with_pe(self.id.noc_id())
@@ -256,18 +251,18 @@ impl Registers {
                     .into_bits(),
             ),
             GLOBAL_CONTROL => Some(self.global_control),
-            RINGS..NOC_DMA => {
-                let offset = address - RINGS;
-                self.rings[offset as usize / 0x40].read(offset % 0x40)
+            COMMS_RING_0..COMMS_NOC_DMA => {
+                let offset = address - COMMS_RING_0;
+                self.rings[(offset / RING_BYTES) as usize].read(offset % RING_BYTES)
             }
             #[cfg(feature = "provisional")]
-            NOC_DMA..COMMS_END => self.noc_dma.read(address - NOC_DMA, now),
-            map::TIMER_1..TIMERS_END => {
-                let offset = address - map::TIMER_1;
-                self.timers[offset as usize / 0x20].read(offset % 0x20, now)
+            COMMS_NOC_DMA..NOC_DMA_END => self.noc_dma.read(address - COMMS_NOC_DMA, now),
+            TIMER_1..TIMERS_END => {
+                let offset = address - TIMER_1;
+                self.timers[(offset / TIMER_BYTES) as usize].read(offset % TIMER_BYTES, now)
             }
-            map::KISS..NMU_END => self.nmu.read(address),
-            PERIPHERY.. => around.periphery().read(address, now),
+            map::KISS32_0..NMU_END => self.nmu.read(address),
+            map::QUAD_PE_REGISTERS.. => around.periphery().read(address, now),
             _ => match Address(address).place() {
                 Some(Place::Sram { pe, offset }) if pe == self.id => Some(sram.load(offset)),
                 Some(_) => around.load(Address(address)),
@@ -294,28 +289,30 @@ impl Registers {
         let now = around.now();
         let done = match address {
             _ if !address.is_multiple_of(4) => None,
-            TRANSMIT..RECEIVE => self.transmit.write(address - TRANSMIT, value, around),
-            RECEIVE..GLOBAL => self.receive.write(address - RECEIVE, value),
+            COMMS_TRANSMIT..COMMS_RECEIVE => {
+                self.transmit.write(address - COMMS_TRANSMIT, value, around)
+            }
+            COMMS_RECEIVE..COMMS_GLOBAL => self.receive.write(address - COMMS_RECEIVE, value),
             GLOBAL_CONTROL => {
                 self.global_control = value;
                 Some(())
             }
-            RINGS..NOC_DMA => {
-                let offset = address - RINGS;
+            COMMS_RING_0..COMMS_NOC_DMA => {
+                let offset = address - COMMS_RING_0;
                 let opened = GlobalControl::from_bits(self.global_control).ring_write();
-                self.rings[offset as usize / 0x40].write(offset % 0x40, value, opened)
+                self.rings[(offset / RING_BYTES) as usize].write(offset % RING_BYTES, value, opened)
             }
             #[cfg(feature = "provisional")]
-            NOC_DMA..COMMS_END => {
+            COMMS_NOC_DMA..NOC_DMA_END => {
                 self.noc_dma
-                    .write(address - NOC_DMA, value, self.id, sram, around)
+                    .write(address - COMMS_NOC_DMA, value, self.id, sram, around)
             }
-            map::TIMER_1..TIMERS_END => {
-                let offset = address - map::TIMER_1;
-                self.timers[offset as usize / 0x20].write(offset % 0x20, value, now)
+            TIMER_1..TIMERS_END => {
+                let offset = address - TIMER_1;
+                self.timers[(offset / TIMER_BYTES) as usize].write(offset % TIMER_BYTES, value, now)
             }
-            map::KISS..NMU_END => self.nmu.write(address, value),
-            PERIPHERY.. => around.periphery().write(address, value, now),
+            map::KISS32_0..NMU_END => self.nmu.write(address, value),
+            map::QUAD_PE_REGISTERS.. => around.periphery().write(address, value, now),
             _ => match Address(address).place() {
                 Some(Place::Sram { pe, offset }) if pe == self.id => {
                     sram.store(offset, value);
@@ -348,31 +345,34 @@ impl Registers {
     pub fn interrupts<A: Surroundings + ?Sized>(&mut self, around: &mut A) -> u64 {
         let now = around.now();
         let mut lines = 0;
-        let mut raise = |interrupt: u32, raised: bool| lines |= u64::from(raised) << interrupt;
-        for (number, timer) in (0..).zip(&mut self.timers) {
-            let raised = timer.interrupt(now);
-            raise(number, raised);
-            raise(2, raised);
-        }
-        raise(3, self.transmit.is_ready(now));
-        let waits = self.receive.waits();
-        raise(5, waits);
-        raise(6, waits);
-        raise(19, self.receive.overrun());
-        for (number, ring) in (0..).zip(&self.rings) {
-            raise(9 + 3 * number, ring.words() > 0);
-            raise(10 + 3 * number, ring.is_full());
-            raise(11 + 3 * number, ring.limit_reached());
-            raise(20 + number, ring.overrun());
-        }
+        let mut raise = |interrupt: Interrupt, raised: bool| {
+            lines |= u64::from(raised) << interrupt as u32;
+        };
+        let timers = self.timers.each_mut().map(|timer| timer.interrupt(now));
+        raise(Interrupt::TIMER_INT1, timers[0]);
+        raise(Interrupt::TIMER_INT2, timers[1]);
+        raise(Interrupt::TIMER_INTC, timers[0] || timers[1]);
+        raise(Interrupt::COMMS_TX_EMPTY, self.transmit.is_ready(now));
+        raise(Interrupt::COMMS_RX_NOT_EMPTY, self.receive.waits());
+        raise(Interrupt::COMMS_RX_NOT_EMPTY_MC, self.receive.waits());
+        raise(Interrupt::COMMS_RX_OVERRUN, self.receive.overrun());
+        let [first, second] = &self.rings;
+        raise(Interrupt::COMMS_DMA_0_NOT_EMPTY, first.words() > 0);
+        raise(Interrupt::COMMS_DMA_0_FULL, first.is_full());
+        raise(Interrupt::COMMS_DMA_0_LIMIT, first.limit_reached());
+        raise(Interrupt::COMMS_DMA_0_OVERRUN, first.overrun());
+        raise(Interrupt::COMMS_DMA_NOT_EMPTY, second.words() > 0);
+        raise(Interrupt::COMMS_DMA_FULL, second.is_full());
+        raise(Interrupt::COMMS_DMA_LIMIT, second.limit_reached());
+        raise(Interrupt::COMMS_DMA_1_OVERRUN, second.overrun());
         #[cfg(feature = "provisional")]
         {
             let (read, write) = self.noc_dma.ended(now);
-            raise(15, read);
-            raise(16, write);
+            raise(Interrupt::COMMS_DMA_READ, read);
+            raise(Interrupt::COMMS_DMA_WRITE, write);
         }
-        let lines_through = around.periphery().feed_through(self.id, now);
-        lines | u64::from(lines_through) << 23
+        let feed_through = around.periphery().feed_through(self.id, now);
+        lines | u64::from(feed_through) << Interrupt::FT_INT_0 as u32
     }
 
     /// When the next interrupt comes by time alone: of a timer, or the end of a DMA job. `None` if

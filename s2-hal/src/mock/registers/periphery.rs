@@ -2,30 +2,31 @@
 
 use std::collections::VecDeque;
 
+use s2_pac::jibmgmt::{FeedThrough as Sources, FeedThroughSource as Source, JibManagement};
 use s2_pac::map;
+use s2_pac::qpe::QuadPe;
+use s2_pac::register::Value;
+use s2_pac::uart::{Uart as UartBlock, UartRead, UartWrite};
 
+use super::offset;
 use crate::mock::number;
 use crate::topology::{PES, PeId};
 
-const QUAD_PE_BYTES: u32 = 1 << 19;
-const QUAD_PES_END: u32 = map::QUAD_PE_REGISTERS + 64 * QUAD_PE_BYTES;
-const FEED_THROUGH_MASKS: u32 = 0x40;
-const FEED_THROUGH_MASKS_END: u32 = FEED_THROUGH_MASKS + 16;
+const QUAD_PES_END: u32 = map::QUAD_PE_REGISTERS + 64 * map::QUAD_PE_REGISTERS_BYTES;
+const MASKS: u32 = offset(&QuadPe::INFO, "irq_ft");
+const MASKS_END: u32 = MASKS + 16;
 
-const PINS_DRIVEN: u32 = map::JIB_MANAGEMENT + 0x60;
-const PINS_OUT: u32 = map::JIB_MANAGEMENT + 0x68;
-const PINS_IN: u32 = map::JIB_MANAGEMENT + 0x6c;
-const FEED_THROUGH_SOURCES: u32 = map::JIB_MANAGEMENT + 0x74;
+const PINS_DRIVEN: u32 = map::JIB_MANAGEMENT + offset(&JibManagement::INFO, "gpio_reg_oe");
+const PINS_OUT: u32 = map::JIB_MANAGEMENT + offset(&JibManagement::INFO, "gpio_reg_do");
+const PINS_IN: u32 = map::JIB_MANAGEMENT + offset(&JibManagement::INFO, "gpio_reg_di");
+const SOURCES: u32 = map::JIB_MANAGEMENT + offset(&JibManagement::INFO, "ft_irq");
 
-const UARTS_END: u32 = map::UART_1 + 0x100;
-const UART_CONFIG: u32 = 0x00;
-const UART_DIVIDER: u32 = 0x04;
-const UART_READ: u32 = 0x08;
-const UART_WRITE: u32 = 0x0c;
-
-/// Bit of a UART's read register that says that it holds a byte, and the first of those of the write
-/// register.
-const VALID: u32 = 1 << 8;
+const UART_BYTES: u32 = map::UART_1 - map::UART_0;
+const UARTS_END: u32 = map::UART_1 + UART_BYTES;
+const UART_CONFIG: u32 = offset(&UartBlock::INFO, "ra_config_status");
+const UART_DIVIDER: u32 = offset(&UartBlock::INFO, "ra_clkdiv");
+const UART_READ: u32 = offset(&UartBlock::INFO, "ra_simple_read");
+const UART_WRITE: u32 = offset(&UartBlock::INFO, "ra_simple_write");
 
 /// What the PEs of a chip share. See the [module](super) for what is assumed of it.
 #[derive(Debug)]
@@ -34,7 +35,7 @@ pub struct Periphery {
     pins_driven: u32,
     pins_out: u32,
     pins_in: u32,
-    feed_through_sources: u32,
+    sources: Sources,
     /// By the number of the PE.
     feed_through: [FeedThrough; PES],
 }
@@ -63,7 +64,7 @@ impl Default for Periphery {
             pins_driven: 0,
             pins_out: 0,
             pins_in: 0,
-            feed_through_sources: 0,
+            sources: Sources::default(),
             feed_through: [FeedThrough::default(); PES],
         }
     }
@@ -110,10 +111,14 @@ impl Periphery {
 
     /// Feed-through lines that PE `id` sees raised; takes its pulses.
     pub(super) fn feed_through(&mut self, id: PeId, now: u64) -> u8 {
-        let raised = (0..4).filter(|line| {
-            let source = self.feed_through_sources >> (16 + 4 * line) & 0xf;
-            self.source(source, now)
-        });
+        let sources = [
+            self.sources.line_0(),
+            self.sources.line_1(),
+            self.sources.line_2(),
+            self.sources.line_3(),
+        ];
+        let raised =
+            (0..4).filter(|&line| sources[line].is_some_and(|source| self.is_raised(source, now)));
         let levels = raised.fold(0, |lines, line| lines | 1 << line);
         let Some(pe) = number(id).map(|number| &mut self.feed_through[number]) else {
             return 0;
@@ -121,12 +126,13 @@ impl Periphery {
         levels & pe.mask as u8 | std::mem::take(&mut pe.pulses)
     }
 
-    /// Whether a source of feed-through interrupts is raised: 4 to 7 are full, valid, done and ready
-    /// of the first UART, 8 to 11 those of the second.
-    fn source(&self, source: u32, now: u64) -> bool {
+    /// Whether a source of feed-through interrupts is raised. Those that are not here never are.
+    fn is_raised(&self, source: Source, now: u64) -> bool {
         match source {
-            5 | 9 => !self.uarts[source as usize / 8].received.is_empty(),
-            6 | 7 | 10 | 11 => self.uarts[source as usize / 8].free <= now,
+            Source::Uart0RxValid => !self.uarts[0].received.is_empty(),
+            Source::Uart1RxValid => !self.uarts[1].received.is_empty(),
+            Source::Uart0TxDone | Source::Uart0TxReady => self.uarts[0].free <= now,
+            Source::Uart1TxDone | Source::Uart1TxReady => self.uarts[1].free <= now,
             _ => false,
         }
     }
@@ -137,10 +143,10 @@ impl Periphery {
             PINS_DRIVEN => self.pins_driven,
             PINS_OUT => self.pins_out,
             PINS_IN => self.pins(),
-            FEED_THROUGH_SOURCES => self.feed_through_sources,
+            SOURCES => self.sources.into_bits(),
             map::UART_0..UARTS_END => {
                 let offset = address - map::UART_0;
-                self.uarts[offset as usize / 0x100].read(offset % 0x100, now)?
+                self.uarts[(offset / UART_BYTES) as usize].read(offset % UART_BYTES, now)?
             }
             _ => return None,
         })
@@ -156,16 +162,20 @@ impl Periphery {
             }
             PINS_DRIVEN => self.pins_driven = value,
             PINS_OUT => self.pins_out = value,
-            FEED_THROUGH_SOURCES => {
+            SOURCES => {
                 // What the lower half does is not public.
                 if value & 0xffff != 0 {
                     return None;
                 }
-                self.feed_through_sources = value;
+                self.sources = Sources::from_bits(value);
             }
             map::UART_0..UARTS_END => {
                 let offset = address - map::UART_0;
-                self.uarts[offset as usize / 0x100].write(offset % 0x100, value, now)?;
+                self.uarts[(offset / UART_BYTES) as usize].write(
+                    offset % UART_BYTES,
+                    value,
+                    now,
+                )?;
             }
             _ => return None,
         }
@@ -178,16 +188,16 @@ impl Uart {
         Some(match offset {
             UART_CONFIG => self.config,
             UART_DIVIDER => self.divider,
-            UART_READ => match self.received.pop_front() {
-                Some(byte) => VALID | u32::from(byte),
-                None => 0,
-            },
-            UART_WRITE => {
-                if self.free > now {
-                    VALID
-                } else {
-                    0
+            UART_READ => {
+                let read = UartRead::default();
+                match self.received.pop_front() {
+                    Some(byte) => read.with_byte(byte).with_valid(true).into_bits(),
+                    None => read.into_bits(),
                 }
+            }
+            UART_WRITE => {
+                let busy = self.free > now;
+                UartWrite::default().with_valid(busy.into()).into_bits()
             }
             _ => return None,
         })
@@ -199,10 +209,11 @@ impl Uart {
             UART_DIVIDER => self.divider = value,
             UART_WRITE => {
                 // A byte that the writer has no room for, or that is not marked as valid.
-                if self.free > now || value & VALID == 0 {
+                let value = UartWrite::from_bits(value);
+                if self.free > now || value.valid() & 1 == 0 {
                     return None;
                 }
-                self.sent.push(value as u8);
+                self.sent.push(value.byte());
                 self.free = now + 10 * u64::from(self.divider);
             }
             _ => return None,
@@ -214,12 +225,12 @@ impl Uart {
 /// Number of the PE whose feed-through mask is at an address.
 fn masked(address: u32) -> Option<usize> {
     let offset = address - map::QUAD_PE_REGISTERS;
-    let register = offset % QUAD_PE_BYTES;
-    if !(FEED_THROUGH_MASKS..FEED_THROUGH_MASKS_END).contains(&register) {
+    let register = offset % map::QUAD_PE_REGISTERS_BYTES;
+    if !(MASKS..MASKS_END).contains(&register) {
         return None;
     }
-    let pe = (register - FEED_THROUGH_MASKS) / 4;
+    let pe = (register - MASKS) / 4;
     number(PeId::from_noc_id(
-        (4 * (offset / QUAD_PE_BYTES) + pe) as u8,
+        (4 * (offset / map::QUAD_PE_REGISTERS_BYTES) + pe) as u8,
     )?)
 }
