@@ -84,9 +84,9 @@ pub mod script;
 pub mod serial;
 mod timing;
 
+pub use crate::dma::JobError as DmaError;
 pub use chip::{AccessError, Chip, Config, RunError, RunReport};
 pub use counters::{Counters, PeCounters};
-pub use engine::DmaError;
 pub use pe::{PacketError, Pe};
 pub use timing::FREQUENCY;
 
