@@ -142,6 +142,11 @@ impl Bench {
         self.0.borrow_mut().world.now += cycles;
     }
 
+    /// Time in cycles of [`FREQUENCY`](crate::mock::FREQUENCY).
+    pub fn now(&self) -> u64 {
+        self.0.borrow().world.now
+    }
+
     /// Interrupt lines that are raised. See [`Registers::interrupts`].
     pub fn interrupts(&self) -> u64 {
         let state = &mut *self.0.borrow_mut();
