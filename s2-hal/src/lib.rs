@@ -32,6 +32,7 @@ pub mod math;
 #[cfg(feature = "mock")]
 pub mod mock;
 pub mod packet;
+pub mod pe;
 pub mod rng;
 pub mod router;
 pub mod serial;

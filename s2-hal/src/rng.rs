@@ -3,6 +3,7 @@
 //! Programs ask for [`rand_core::Rng`]. [`Kiss64`] is a software model of the generator in every PE;
 //! it serves as the generator itself where there is no hardware.
 
+use rand_core::utils;
 pub use rand_core::{Rng, SeedableRng, TryRng};
 
 /// Marsaglia's KISS64 generator as the chip's hardware runs it: 32 bits per call from a linear
@@ -39,6 +40,17 @@ impl Kiss64 {
             y: SEED_Y.wrapping_mul(factor),
             z: SEED_Z.wrapping_mul(factor),
         }
+    }
+
+    /// The generator in a state, as [`words`](Self::words) gives it, whatever it is. See
+    /// [`SeedableRng`] for seeds that are checked.
+    pub const fn from_words([c, x, y, z]: [u32; 4]) -> Self {
+        Self { c, x, y, z }
+    }
+
+    /// The state, in the order of the hardware's seed registers: `c`, `x`, `y`, `z`.
+    pub const fn words(&self) -> [u32; 4] {
+        [self.c, self.x, self.y, self.z]
     }
 
     /// The next 32 bits.
@@ -93,16 +105,12 @@ impl TryRng for Kiss64 {
     /// Two calls, low word first.
     #[inline]
     fn try_next_u64(&mut self) -> Result<u64, Self::Error> {
-        let low = self.next();
-        Ok(u64::from(self.next()) << 32 | u64::from(low))
+        utils::next_u64_via_u32(self)
     }
 
     /// Little-endian words; a last partial word takes a whole call.
     fn try_fill_bytes(&mut self, dst: &mut [u8]) -> Result<(), Self::Error> {
-        for chunk in dst.chunks_mut(4) {
-            chunk.copy_from_slice(&self.next().to_le_bytes()[..chunk.len()]);
-        }
-        Ok(())
+        utils::fill_bytes_via_next_word(dst, || self.try_next_u32())
     }
 }
 

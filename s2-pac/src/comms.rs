@@ -4,7 +4,6 @@
 //! that a program uses apart from each other, so that each can have one owner: [`Transmit`],
 //! [`Receive`], [`Global`], two [`Ring`]s, and [`NocDma`].
 
-use crate::map;
 use crate::register::{block, fields};
 
 /// Number of transmit slots.
@@ -18,16 +17,16 @@ block! {
         control[4; 0x20] = 0x00, "TCR": TransmitControl, ReadWrite;
         /// Fourth payload word.
         [J "qpe-types.h"]
-        payload_3[4; 0x20] = 0x04, "TDR3": u32, ReadWrite;
+        payload_3[4; 0x20] = 0x04, "TDR%s3": u32, ReadWrite;
         /// Third payload word.
         [J "qpe-types.h"]
-        payload_2[4; 0x20] = 0x08, "TDR2": u32, ReadWrite;
+        payload_2[4; 0x20] = 0x08, "TDR%s2": u32, ReadWrite;
         /// Second payload word.
         [J "qpe-types.h"]
-        payload_1[4; 0x20] = 0x0c, "TDR1": u32, ReadWrite;
+        payload_1[4; 0x20] = 0x0c, "TDR%s1": u32, ReadWrite;
         /// First payload word, the only one of a packet with 32 bits of payload.
         [J "qpe-types.h"]
-        payload_0[4; 0x20] = 0x10, "TDR0": u32, ReadWrite;
+        payload_0[4; 0x20] = 0x10, "TDR%s0": u32, ReadWrite;
         /// Key. Writing it sends the packet.
         [J "qpe-types.h; the same name in product code (N)"]
         key[4; 0x20] = 0x14, "TKR": u32, Write;
@@ -35,7 +34,7 @@ block! {
         [J "qpe-types.h; use: NESTML (N)"]
         status = 0x7c, "TCTL": TransmitStatus, ReadWrite;
     }
-    instances &[("COMMS_TRANSMIT", map::COMMS)]
+    instances COMMS_TRANSMIT
 }
 
 fields! {
@@ -73,6 +72,12 @@ impl TransmitControl {
         assert!(pes < 16, "a QuadPE has four PEs");
         self.with_destination_pes(pes.reverse_bits() >> 4)
     }
+
+    /// The PEs of the QuadPE that are set, as in [`to_pes`](Self::to_pes).
+    #[must_use]
+    pub fn pes(self) -> u8 {
+        self.destination_pes().reverse_bits() >> 4
+    }
 }
 
 fields! {
@@ -95,9 +100,18 @@ block! {
         /// Receive control: type of the packet that waits.
         [J "qpe-types.h; field: compiled listings"]
         control = 0x00, "RCR": ReceiveControl, ReadPure;
-        /// Payload words 3 to 0 of the packet.
+        /// Fourth payload word of the packet.
         [J "qpe-types.h"]
-        payload[4; 4] = 0x04, "RDR": u32, ReadPure;
+        payload_3 = 0x04, "RDR3": u32, ReadPure;
+        /// Third payload word.
+        [J "qpe-types.h"]
+        payload_2 = 0x08, "RDR2": u32, ReadPure;
+        /// Second payload word.
+        [J "qpe-types.h"]
+        payload_1 = 0x0c, "RDR1": u32, ReadPure;
+        /// First payload word, the only one of a packet with 32 bits of payload.
+        [J "qpe-types.h"]
+        payload_0 = 0x10, "RDR0": u32, ReadPure;
         /// Key of the packet. Whether reading it frees the receiver is not public; taken as if it did.
         [J "qpe-types.h"]
         key = 0x14, "RKR": u32, ReadEffect;
@@ -108,7 +122,7 @@ block! {
         [J "qpe-types.h; value: compiled listings"]
         settings = 0x1c, "RCTL": ReceiveSettings, ReadWrite;
     }
-    instances &[("COMMS_RECEIVE", map::COMMS + 0x80)]
+    instances COMMS_RECEIVE
 }
 
 fields! {
@@ -139,7 +153,7 @@ block! {
         [J "qpe-types.h"]
         control = 0x04, "GCTL": GlobalControl, ReadWrite;
     }
-    instances &[("COMMS_GLOBAL", map::COMMS + 0xf8)]
+    instances COMMS_GLOBAL
 }
 
 fields! {
@@ -201,7 +215,17 @@ block! {
         [J "qpe-types.h; value: compiled listings"]
         control = 0x3c, "DCTL": RingControl, ReadWrite;
     }
-    instances &[("COMMS_RING_0", map::COMMS + 0x100), ("COMMS_RING_1", map::COMMS + 0x140)]
+    instances COMMS_RING_0, COMMS_RING_1
+}
+
+/// What belongs into [`Ring::end`](Ring::end) for a ring of `words` words from `start` on.
+///
+/// Whether the end is the address of the last word or the one behind it is not public (tag I): the last
+/// word is taken, since programs of the prototype keep one word more than the constant that they call
+/// the buffer's length. A correction is a change of this function.
+#[must_use]
+pub const fn ring_end(start: u32, words: u32) -> u32 {
+    start.wrapping_add(4 * (words - 1))
 }
 
 fields! {
@@ -251,5 +275,5 @@ block! {
         [J "qpe-types.h"]
         command = 0x3c, "DMA_CMD": u32, ReadPointer;
     }
-    instances &[("COMMS_NOC_DMA", map::COMMS + 0x180)]
+    instances COMMS_NOC_DMA
 }

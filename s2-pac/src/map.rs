@@ -9,8 +9,19 @@
 //! production chip (tag H). The order of the PEs inside a QuadPE is disputed between two branches of
 //! that software, see [`PeOrder`].
 
-/// Base address of the first random number generator (tag J, `constants.h`).
+use core::ops::Range;
+
+/// Base address of the three random number generators (tag J, `constants.h`).
 pub const KISS: u32 = 0xe010_0000;
+
+/// Base address of the first random number generator, a KISS32 (tag J, `qpe-types.h`).
+pub const KISS32_0: u32 = KISS;
+
+/// Base address of the second random number generator, a KISS32 (tag J, `qpe-types.h`).
+pub const KISS32_1: u32 = KISS + 0x20;
+
+/// Base address of the third random number generator, a KISS64 (tag J, `qpe-types.h`).
+pub const KISS64: u32 = KISS + 0x40;
 
 /// Base address of the settings of the true random bus (tag J, `constants.h`).
 pub const TRUE_RANDOM_CONFIG: u32 = 0xe010_0080;
@@ -30,21 +41,50 @@ pub const TIMER_2: u32 = 0xe100_0020;
 /// Base address of the communications controller (tag J, `constants.h`).
 pub const COMMS: u32 = 0xe200_0000;
 
+/// Base address of its transmitter (tag J, `qpe-types.h`; so are the next ones).
+pub const COMMS_TRANSMIT: u32 = COMMS;
+
+/// Base address of its receiver.
+pub const COMMS_RECEIVE: u32 = COMMS + 0x80;
+
+/// Base address of its identification and common settings.
+pub const COMMS_GLOBAL: u32 = COMMS + 0xf8;
+
+/// Base address of its first receive ring.
+pub const COMMS_RING_0: u32 = COMMS + 0x100;
+
+/// Base address of its second receive ring.
+pub const COMMS_RING_1: u32 = COMMS + 0x140;
+
+/// Base address of its network DMA.
+pub const COMMS_NOC_DMA: u32 = COMMS + 0x180;
+
 /// Base address of the machine-learning accelerator (tag J, `constants.h`).
 pub const ML_ACCELERATOR: u32 = 0xe300_0000;
 
-/// First address of the window on the SRAMs of a PE's QuadPE (tag J, `constants.h`).
-pub const QUAD_SRAM: u32 = 0x0008_0000;
+/// Where a PE sees its own SRAM (base: tag J, `constants.h`; size: tag S).
+pub const LOCAL_SRAM: Range<u32> = 0..SRAM_BYTES;
 
-/// First address of the window on the DRAM (tag J, `constants.h`).
+/// Where a PE sees the SRAMs of the four PEs of its QuadPE (base: tag J, `constants.h`; that 512 kB can
+/// be addressed: tag S). The order of the four in it is not public.
+pub const QUAD_SRAM: Range<u32> = 0x0008_0000..0x0008_0000 + 4 * SRAM_BYTES;
+
+/// First address of the window on the DRAM (tag J, `constants.h`). Its size is not public.
 pub const DRAM_WINDOW: u32 = 0x2000_0000;
 
 /// First address of the window on the SRAMs of all PEs (tag J, `constants.h`):
 /// `SRAM_WINDOW | id << 17 | offset`, `id` from [`PeId::noc_id`].
+///
+/// A PE converts between such addresses and (PE, offset) by [`PeId::sram_address`] and
+/// [`PeId::from_sram_address`].
 pub const SRAM_WINDOW: u32 = 0xf000_0000;
 
-/// First address of the QuadPEs' register files (tag J, `constants.h`), `1 << 19` bytes each.
+/// First address of the QuadPEs' register files (tag J, `constants.h`): an array of structs of
+/// [`QUAD_PE_REGISTERS_BYTES`]. Which element belongs to which QuadPE is not public.
 pub const QUAD_PE_REGISTERS: u32 = 0xf200_0000;
+
+/// Bytes from the register file of one QuadPE to that of the next (tag J, `qpe-types.h`).
+pub const QUAD_PE_REGISTERS_BYTES: u32 = 1 << 19;
 
 /// Base address of the management registers of the prototype (tag J, `constants.h`).
 pub const JIB_MANAGEMENT: u32 = 0xf600_0000;
@@ -57,6 +97,21 @@ pub const UART_1: u32 = 0xf600_0500;
 
 /// Base address of the core registers of the prototype's periphery (tag J, `constants.h`).
 pub const JIB_CORE: u32 = 0xf600_2000;
+
+/// What is public about the places of PEs on the prototype chip Jib1. All else in this module that
+/// names places is the product chip's.
+pub mod jib1 {
+    /// Number of QuadPEs (tag J).
+    pub const QUAD_PES: usize = 2;
+
+    /// Number of PEs (tag J).
+    pub const PES: usize = 4 * QUAD_PES;
+
+    /// The only QuadPE (column, row) that a public constant names (tag J, compiled listings:
+    /// [`TransmitControl::QUAD_PE_1_1`](crate::comms::TransmitControl::QUAD_PE_1_1)). Where the other
+    /// one is, is not public.
+    pub const KNOWN_QUAD_PE: (u8, u8) = (1, 1);
+}
 
 /// Number of QuadPEs.
 pub const QUAD_PES: usize = 38;
@@ -219,6 +274,29 @@ impl PeId {
         Self::new(id >> 5, id >> 2 & 7, id & 3)
     }
 
+    /// Address of byte `offset` of this PE's SRAM as seen over the network, or `None` if there is no
+    /// such PE or byte (tag J).
+    pub const fn sram_address(self, offset: u32) -> Option<u32> {
+        if self.exists() && offset < SRAM_BYTES {
+            Some(SRAM_WINDOW + self.noc_id() as u32 * SRAM_BYTES + offset)
+        } else {
+            None
+        }
+    }
+
+    /// The PE, and the offset in its SRAM, that `address` names over the network, or `None` if it names
+    /// no SRAM (tag J).
+    pub const fn from_sram_address(address: u32) -> Option<(Self, u32)> {
+        if address < SRAM_WINDOW || address - SRAM_WINDOW >= 256 * SRAM_BYTES {
+            return None;
+        }
+        let offset = address - SRAM_WINDOW;
+        match Self::from_noc_id((offset / SRAM_BYTES) as u8) {
+            Some(pe) => Some((pe, offset % SRAM_BYTES)),
+            None => None,
+        }
+    }
+
     /// This PE alone as the destination of a packet.
     pub const fn destination(self) -> Destination {
         Destination {
@@ -339,6 +417,26 @@ mod tests {
         }
         let existing = (0..=255).filter_map(PeId::from_noc_id).count();
         assert_eq!(existing, PES);
+    }
+
+    #[test]
+    #[cfg_attr(miri, ignore = "slow, and safe code")]
+    fn network_addresses_name_the_bytes_of_existing_srams_alone() {
+        let first = PeId { x: 1, y: 1, pe: 0 };
+        assert_eq!(first.sram_address(0), Some(0xf048_0000));
+        assert_eq!(first.sram_address(0x1_ffff), Some(0xf049_ffff));
+        assert_eq!(first.sram_address(0x2_0000), None);
+        assert_eq!(PeId { x: 4, y: 3, pe: 0 }.sram_address(0), None);
+        for pe in pes() {
+            for offset in [0, 4, SRAM_BYTES - 1] {
+                let address = pe.sram_address(offset).unwrap();
+                assert_eq!(PeId::from_sram_address(address), Some((pe, offset)));
+            }
+        }
+        let named = |address| PeId::from_sram_address(address).is_some();
+        let start_of_each = (0..1 << 15).map(|block| block * SRAM_BYTES);
+        assert_eq!(start_of_each.filter(|&address| named(address)).count(), PES);
+        assert!(![0xefff_ffff, 0xf200_0000, u32::MAX].into_iter().any(named));
     }
 
     #[test]

@@ -3,6 +3,19 @@
 //! The macros [`block!`](crate::register) and [`fields!`](crate::register) of this crate define blocks
 //! of registers and the fields of their values. Each definition also yields a description
 //! ([`BlockInfo`]), of which the SVD file and the tests are made, so that these cannot drift apart.
+//!
+//! A register offers what its kind of access allows, and nothing else. So a read that has a side effect
+//! is called [`take`](Register::take), and a register that hands memory to hardware cannot be written by
+//! safe code:
+//! ```compile_fail,E0277
+//! use s2_pac::{bus::Bus, comms::Ring};
+//!
+//! fn move_read_pointer(ring: &mut Ring<impl Bus>, address: u32) {
+//!     ring.read().write(address);
+//! }
+//! ```
+//! With `unsafe { ring.read().write_pointer(address) }` it compiles, and the caller answers for the
+//! memory behind the address.
 
 use core::fmt;
 use core::marker::PhantomData;
@@ -43,7 +56,8 @@ pub enum Access {
     Write,
     /// Reading changes something; writing is safe.
     EffectWrite,
-    /// Reading has no side effect. Writing makes hardware access memory, so it is `unsafe`.
+    /// Reading has no side effect. Writing makes hardware access memory, or may do so or may lose what
+    /// memory holds where the bits are not public; so it is `unsafe`.
     ReadPointer,
 }
 
@@ -115,6 +129,18 @@ impl Value for u32 {
 
     fn into_bits(self) -> u32 {
         self
+    }
+}
+
+impl Value for f32 {
+    const FIELDS: &'static [FieldInfo] = &[];
+
+    fn from_bits(bits: u32) -> Self {
+        Self::from_bits(bits)
+    }
+
+    fn into_bits(self) -> u32 {
+        self.to_bits()
     }
 }
 
@@ -190,7 +216,7 @@ impl<'b, B: Bus, V: Value, A: access::Kind> Register<'b, B, V, A> {
         self.bus.write(self.address, change(value).into_bits());
     }
 
-    /// Writes the register, which tells hardware where to access memory.
+    /// Writes the register, which makes hardware access or change memory, or may do so.
     ///
     /// # Safety
     /// Whatever hardware does to memory because of this value, at once or by a later event, touches
@@ -220,7 +246,8 @@ pub struct BlockInfo {
 /// Description of a register.
 #[derive(Clone, Copy, Debug)]
 pub struct RegisterInfo {
-    /// Its name in the public source.
+    /// Its name in the public source. If there are several, their index stands at the end, or where the
+    /// name has `%s`.
     pub name: &'static str,
     /// What it does.
     pub description: &'static str,
@@ -253,8 +280,19 @@ pub struct FieldInfo {
     pub width: u32,
     /// How it is known.
     pub evidence: Evidence,
-    /// Values that have a name: name and value.
-    pub values: &'static [(&'static str, u32)],
+    /// Values that have a name.
+    pub values: &'static [ValueInfo],
+}
+
+/// Description of a value that has a name.
+#[derive(Clone, Copy, Debug)]
+pub struct ValueInfo {
+    /// Its name.
+    pub name: &'static str,
+    /// What it means.
+    pub description: &'static str,
+    /// Its bits, right-aligned in the field.
+    pub bits: u32,
 }
 
 /// What a field holds: a number, a flag, or one of several named values.
@@ -262,8 +300,11 @@ pub trait FieldValue: Copy {
     /// What reading gives: `Self`, or an `Option` where not every number has a name.
     type Read;
 
+    /// Bits of the widest field that it can hold all values of.
+    const WIDTH: u32 = 32;
+
     /// Named values.
-    const VALUES: &'static [(&'static str, u32)] = &[];
+    const VALUES: &'static [ValueInfo] = &[];
 
     /// The value of these bits, which are right-aligned.
     fn read(bits: u32) -> Self::Read;
@@ -274,6 +315,8 @@ pub trait FieldValue: Copy {
 
 impl FieldValue for bool {
     type Read = Self;
+
+    const WIDTH: u32 = 1;
 
     fn read(bits: u32) -> bool {
         bits != 0
@@ -290,6 +333,8 @@ macro_rules! numbers {
             impl FieldValue for $number {
                 type Read = Self;
 
+                const WIDTH: u32 = <$number>::BITS;
+
                 fn read(bits: u32) -> $number {
                     bits as $number
                 }
@@ -304,7 +349,8 @@ macro_rules! numbers {
 
 numbers!(u8, u16, u32);
 
-/// Defines a block of registers: its struct, a method for each register, and its description.
+/// Defines a block of registers: its struct, a method for each register, and its description. Instances
+/// are named as the constants of their addresses in `map`.
 macro_rules! block {
     (
         $(#[doc = $doc:literal])+
@@ -316,7 +362,7 @@ macro_rules! block {
                     $value:ty, $access:ident;
             )*
         }
-        instances $instances:expr
+        instances $($instance:ident),*
     ) => {
         $(#[doc = $doc])+
         #[derive(Debug)]
@@ -354,7 +400,7 @@ macro_rules! block {
             pub const INFO: $crate::register::BlockInfo = $crate::register::BlockInfo {
                 name: stringify!($block),
                 description: concat!($($doc, "\n"),+),
-                instances: $instances,
+                instances: &[$((stringify!($instance), $crate::map::$instance)),*],
                 registers: &[
                     $(
                         $crate::register::RegisterInfo {
@@ -440,6 +486,9 @@ macro_rules! fields {
         #[derive(Clone, Copy, Default, PartialEq, Eq)]
         pub struct $name(u32);
 
+        // What `read` gives would lose bits of a wider field.
+        $(const _: () = assert!($msb - $lsb < <$value as $crate::register::FieldValue>::WIDTH);)*
+
         impl $name {
             $(
                 $(#[doc = $fdoc])+
@@ -518,7 +567,15 @@ macro_rules! values {
             /// `None` for a number without a name.
             type Read = Option<Self>;
 
-            const VALUES: &'static [(&'static str, u32)] = &[$((stringify!($value), $bits)),*];
+            const VALUES: &'static [$crate::register::ValueInfo] = &[
+                $(
+                    $crate::register::ValueInfo {
+                        name: stringify!($value),
+                        description: concat!($($vdoc, "\n"),+),
+                        bits: $bits,
+                    },
+                )*
+            ];
 
             fn read(bits: u32) -> Option<Self> {
                 match bits {

@@ -1,6 +1,5 @@
 //! The two timers of a PE, with the registers of an ARM SP804.
 
-use crate::map;
 use crate::register::{block, fields, values};
 
 block! {
@@ -31,7 +30,7 @@ block! {
         [J "qpe-types.h"]
         background_load = 0x18, "BG_LOAD": u32, ReadWrite;
     }
-    instances &[("TIMER_1", map::TIMER_1), ("TIMER_2", map::TIMER_2)]
+    instances TIMER_1, TIMER_2
 }
 
 fields! {

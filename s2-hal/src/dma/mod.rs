@@ -344,6 +344,46 @@ impl Error for core::convert::Infallible {
     }
 }
 
+/// Error of a job, for drivers that know no more of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum JobError {
+    /// The job breaks a rule of the chip.
+    Refused(Refusal),
+    /// The job is about the PE's own SRAM, which its program holds.
+    OwnMemory,
+    /// Another job is in flight.
+    Busy,
+    /// The transfer failed on its way.
+    Bus {
+        /// Where bytes should have been read or written that were not, as far as the driver knows.
+        remote: Address,
+    },
+}
+
+impl core::fmt::Display for JobError {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        match self {
+            Self::Refused(refusal) => refusal.fmt(f),
+            Self::OwnMemory => f.write_str("a PE reads and writes its own SRAM without DMA"),
+            Self::Busy => f.write_str("the DMA engine is busy with another job"),
+            Self::Bus { remote } => write!(f, "the DMA transfer failed at {remote}"),
+        }
+    }
+}
+
+impl core::error::Error for JobError {}
+
+impl Error for JobError {
+    fn kind(&self) -> ErrorKind {
+        match self {
+            Self::Refused(refusal) => refusal.kind(),
+            Self::OwnMemory => ErrorKind::Region,
+            Self::Busy => ErrorKind::Busy,
+            Self::Bus { .. } => ErrorKind::Bus,
+        }
+    }
+}
+
 /// The error type of one DMA channel.
 pub trait ErrorType {
     /// Error of every operation of the channel.

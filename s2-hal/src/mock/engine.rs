@@ -2,48 +2,8 @@
 
 use super::memory::{Memories, NoMemory};
 use super::timing;
-use crate::dma::{Address, Direction, Error, ErrorKind, Place, Refusal};
+use crate::dma::{Address, Direction, JobError as DmaError, Place};
 use crate::topology::{self, PeId};
-
-/// Error of a DMA job on the model.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum DmaError {
-    /// The job breaks a rule of the chip.
-    Refused(Refusal),
-    /// The job is about the PE's own SRAM, which its program holds.
-    OwnMemory,
-    /// Another job is in flight.
-    Busy,
-    /// The transfer failed half-way: a fault of the plan.
-    Bus {
-        /// Where the rest of the bytes should have been read or written.
-        remote: Address,
-    },
-}
-
-impl std::fmt::Display for DmaError {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Self::Refused(refusal) => refusal.fmt(f),
-            Self::OwnMemory => f.write_str("a PE reads and writes its own SRAM without DMA"),
-            Self::Busy => f.write_str("the DMA engine is busy with another job"),
-            Self::Bus { remote } => write!(f, "the DMA transfer failed at {remote}"),
-        }
-    }
-}
-
-impl std::error::Error for DmaError {}
-
-impl Error for DmaError {
-    fn kind(&self) -> ErrorKind {
-        match self {
-            Self::Refused(refusal) => refusal.kind(),
-            Self::OwnMemory => ErrorKind::Region,
-            Self::Busy => ErrorKind::Busy,
-            Self::Bus { .. } => ErrorKind::Bus,
-        }
-    }
-}
 
 /// A job in flight.
 pub(super) struct Job {

@@ -24,7 +24,8 @@
 //! - **Faults** are described in [`fault`], counters in [`Counters`] and [`PeCounters`].
 //!
 //! [`script`] is the other kind of double: it plays a strict sequence of operations, for tests of one
-//! program. [`serial`] is a line with two ends.
+//! program. Drivers, which work on registers, have the same two kinds of double: [`registers`] behaves,
+//! [`bus`] plays a strict sequence of accesses. [`serial`] is a line with two ends.
 //!
 //! # Examples
 //! One PE sends its number to another:
@@ -69,6 +70,7 @@
 //! # Ok::<(), s2_hal::mock::RunError<s2_hal::mock::PacketError>>(())
 //! ```
 
+pub mod bus;
 mod chip;
 mod counters;
 mod engine;
@@ -76,14 +78,15 @@ pub mod fault;
 mod memory;
 mod pe;
 mod queue;
+pub mod registers;
 mod router;
 pub mod script;
 pub mod serial;
 mod timing;
 
+pub use crate::dma::JobError as DmaError;
 pub use chip::{AccessError, Chip, Config, RunError, RunReport};
 pub use counters::{Counters, PeCounters};
-pub use engine::DmaError;
 pub use pe::{PacketError, Pe};
 pub use timing::FREQUENCY;
 

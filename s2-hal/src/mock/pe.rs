@@ -1,7 +1,8 @@
 //! What a program sees of its PE.
 
+use super::DmaError;
 use super::chip::{Machine, ring_words};
-use super::engine::{DmaError, Job};
+use super::engine::Job;
 use super::memory::Memories;
 use super::{number, timing};
 use crate::dma::{self, Address, Direction, Place};
