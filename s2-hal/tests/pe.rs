@@ -203,35 +203,38 @@ fn receiving_commits_once_per_batch_and_before_sending() {
         .writes(TIMER_1 + 0x08, 0x82);
     // Nothing waits; then half a packet, which is not there yet.
     for words in [0, 1] {
-        script = script.reads(RING_DROPPED, 3).reads(RING_WORDS, words);
+        script = script.reads(RING_WORDS, words).reads(RING_DROPPED, 3);
     }
-    // Two packets and a half, then a drop.
+    // Two packets and a half. The next look finds the rest of the third, and that one was dropped.
     script = script
-        .reads(RING_DROPPED, 3)
         .reads(RING_WORDS, 5)
+        .reads(RING_DROPPED, 3)
+        .reads(RING_WORDS, 6)
         .writes(RING_READ, base + 16)
         .writes(RING, RING_RESET)
         .reads(RING_DROPPED, 4);
-    // Two more packets, and a packet that is sent after the first of them.
+    // The third and the fourth, and a packet that is sent after the first of them.
     script = script
-        .reads(RING_DROPPED, 4)
         .reads(RING_WORDS, 4)
+        .reads(RING_DROPPED, 4)
         .writes(RING_READ, base + 24)
         .writes(RING, RING_RESET);
     script = choose(script, 0b1000)
         .reads(TRANSMIT_STATUS, READY)
         .writes(PAYLOAD, 9 ^ 0xffff)
         .writes(KEY, 9)
+        .reads(RING_WORDS, 2)
         .writes(RING_READ, base)
-        .writes(RING, RING_RESET);
+        .writes(RING, RING_RESET)
+        .reads(RING_DROPPED, 4);
     // All words of the ring: not taken in one batch, since the pointer would not move.
     script = script
-        .reads(RING_DROPPED, 4)
         .reads(RING_WORDS, 8)
+        .reads(RING_DROPPED, 4)
+        .reads(RING_WORDS, 6)
         .writes(RING_READ, base + 24)
         .writes(RING, RING_RESET)
         .reads(RING_DROPPED, 4)
-        .reads(RING_WORDS, 0)
         .writes(RING, 0)
         .writes(RING + 0x3c, 0);
     let mut peripherals = Peripherals::with_bus(script.clone());
@@ -259,6 +262,7 @@ fn receiving_commits_once_per_batch_and_before_sending() {
     pe.try_send(Fanout::Direct(&[quad_pe(1)]), packet(9))
         .unwrap();
     assert_eq!(pe.try_receive(), Ok(packet(4)));
+    assert_eq!(pe.try_receive(), Err(nb::Error::WouldBlock));
     for key in 1..=3 {
         assert_eq!(pe.try_receive(), Ok(packet(key)));
     }
@@ -672,7 +676,7 @@ fn a_bundle_is_all_that_programs_need() {
 mod provisional {
     use embedded_io::{ReadReady, Write, WriteReady};
     use s2_hal::pe::NocCopy;
-    use s2_hal::pe::interrupt::Line;
+    use s2_hal::pe::interrupt::{Line, NoSuchPe};
     use s2_hal::pe::uart::{Config, ConfigError, FlowControl, Uart};
     use s2_hal::serial::{Read, uart};
     use s2_pac::map::{COMMS_NOC_DMA, UART_1};
@@ -767,11 +771,14 @@ mod provisional {
     fn feed_through_lines_are_enabled_for_one_pe() {
         let bench = Bench::new(here());
         let mut masks = Peripherals::with_bus(bench.clone()).feed_through;
-        masks.enable(here(), &[Line::Start, Line::Third]);
-        masks.enable(PeId::new(1, 1, 3).unwrap(), &[Line::Reset]);
+        masks.enable(here(), &[Line::Start, Line::Third]).unwrap();
+        let neighbour = PeId::new(1, 1, 3).unwrap();
+        masks.enable(neighbour, &[Line::Reset]).unwrap();
+        let router = PeId { x: 4, y: 3, pe: 0 };
+        assert_eq!(masks.enable(router, &[]), Err(NoSuchPe(router)));
         bench.periphery(|periphery| (0..4).for_each(|line| periphery.pulse(line)));
         assert_eq!(bench.interrupts() >> 23, 0b1001);
-        masks.enable(here(), &[]);
+        masks.enable(here(), &[]).unwrap();
         bench.periphery(|periphery| periphery.pulse(0));
         assert_eq!(bench.interrupts() >> 23, 0);
     }
