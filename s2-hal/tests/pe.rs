@@ -198,6 +198,7 @@ fn receiving_commits_once_per_batch_and_before_sending() {
     let (raw, memory) = two_blocks(words.try_into().unwrap());
     let base = memory.as_ptr().addr() as u32;
     let mut script = start_of_ring(base)
+        .writes(TIMER_1 + 0x08, 0)
         .writes(TIMER_1, u32::MAX)
         .writes(TIMER_1 + 0x0c, u32::MAX)
         .writes(TIMER_1 + 0x08, 0x82);
@@ -412,6 +413,7 @@ fn the_window_copies_memory() {
 #[test]
 fn a_delay_waits_long_enough() {
     let script = Script::new()
+        .writes(TIMER_1 + 0x08, 0)
         .writes(TIMER_1, 6)
         .writes(TIMER_1 + 0x0c, u32::MAX)
         .writes(TIMER_1 + 0x08, 0x82)
@@ -462,6 +464,7 @@ fn the_clock_does_not_go_back_at_the_end_of_a_round() {
     let value = TIMER_1 + 0x04;
     let clear = TIMER_1 + 0x0c;
     let script = Script::new()
+        .writes(TIMER_1 + 0x08, 0)
         .writes(TIMER_1, u32::MAX)
         .writes(clear, u32::MAX)
         .writes(TIMER_1 + 0x08, 0x82)
