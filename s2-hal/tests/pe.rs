@@ -4,7 +4,6 @@
 //! of them.
 
 use std::collections::VecDeque;
-use std::convert::Infallible;
 use std::num::NonZeroU32;
 
 use embedded_hal::digital::{InputPin, OutputPin, StatefulOutputPin};
@@ -677,6 +676,8 @@ fn a_bundle_is_all_that_programs_need() {
 /// Drivers that rest on inferred encodings.
 #[cfg(feature = "provisional")]
 mod provisional {
+    use std::convert::Infallible;
+
     use embedded_io::{ReadReady, Write, WriteReady};
     use s2_hal::pe::NocCopy;
     use s2_hal::pe::interrupt::{Line, NoSuchPe};
