@@ -90,8 +90,8 @@ const fn same(a: &[u8], b: &[u8]) -> bool {
     true
 }
 
-/// An address with the name of its register.
-pub(super) fn name(address: u32) -> impl fmt::Display + fmt::Debug {
+/// An address with the name of its register, for messages.
+pub fn name(address: u32) -> impl fmt::Display + fmt::Debug {
     let known = s2_pac::BLOCKS.iter().find_map(|block| {
         block.instances.iter().find_map(|&(instance, base)| {
             let offset = address.checked_sub(base)?;
