@@ -138,9 +138,7 @@ fn wide(first: u16, second: u16) -> Kind {
         0b111_0110 => match first >> 4 & 0b1_1111 {
             _ if first & 0x0fe0 == 0x0c40 => Kind::Cycles(2),
             // VLDR, VSTR of one or two words.
-            op if op & 0b1_0010 == 0b1_0000 => {
-                Kind::Multiple(1 + u32::from(second >> 8 & 1))
-            }
+            op if op & 0b1_0010 == 0b1_0000 => Kind::Multiple(1 + u32::from(second >> 8 & 1)),
             _ => Kind::Multiple(u32::from(second & 0xff)),
         },
         0b111_0111 if first & 0x0f00 == 0x0e00 && second & 0x0010 == 0 => {

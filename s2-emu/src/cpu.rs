@@ -135,6 +135,8 @@ pub(crate) struct Core {
 pub(crate) struct Cpu {
     engine: Unicorn<'static, Core>,
     id: PeId,
+    /// The engine counts instructions, one by one.
+    counting: bool,
 }
 
 impl Cpu {
@@ -184,23 +186,30 @@ impl Cpu {
                 value
             }),
             Some(move |engine: &mut Unicorn<'_, Core>, offset, size, value| {
-                engine.get_data_mut().store((start + offset) as u32, size, value);
+                engine
+                    .get_data_mut()
+                    .store((start + offset) as u32, size, value);
                 stop_if_over(engine);
             }),
         )?;
         engine.mem_protect(start, length, Prot::NONE)?;
-        engine.add_mem_hook(HookType::MEM_INVALID, 1, 0, |engine, kind, address, size, value| {
-            let pc = engine.reg_read(RegisterARM::PC).unwrap_or(0) as u32;
-            let core = engine.get_data_mut();
-            let goes_on = core.access(kind, address as u32, size, value as u64, pc);
-            if goes_on {
-                // With the program counter, the engine has brought the state of conditional execution
-                // up to date, which the rest of the block does not expect: it would run on into the
-                // next block.
-                let _ = engine.reg_write(RegisterARM::EPSR, THUMB.into());
-            }
-            goes_on
-        })?;
+        engine.add_mem_hook(
+            HookType::MEM_INVALID,
+            1,
+            0,
+            |engine, kind, address, size, value| {
+                let pc = engine.reg_read(RegisterARM::PC).unwrap_or(0) as u32;
+                let core = engine.get_data_mut();
+                let goes_on = core.access(kind, address as u32, size, value as u64, pc);
+                if goes_on {
+                    // With the program counter, the engine has brought the state of conditional execution
+                    // up to date, which the rest of the block does not expect: it would run on into the
+                    // next block.
+                    let _ = engine.reg_write(RegisterARM::EPSR, THUMB.into());
+                }
+                goes_on
+            },
+        )?;
         engine.add_block_hook(1, 0, |engine, address, bytes| {
             if std::mem::take(&mut engine.get_data_mut().stack_moves) {
                 let stack = engine.reg_read(RegisterARM::SP).unwrap_or(0) as u32;
@@ -215,7 +224,11 @@ impl Cpu {
             core.stop(interrupted(number));
             let _ = engine.emu_stop();
         })?;
-        Ok(Self { engine, id })
+        Ok(Self {
+            engine,
+            id,
+            counting: false,
+        })
     }
 
     pub(crate) fn id(&self) -> PeId {
@@ -267,6 +280,12 @@ impl Cpu {
         self.set_register(RegisterARM::APSR_NZCV, flags);
     }
 
+    /// Reads a word of the processor's own registers as a debugger does, without effects.
+    pub(crate) fn peek_private(&self, address: u32) -> Option<u32> {
+        let core = self.core();
+        core.system.clone().read(address, core.now())
+    }
+
     /// Reads memory as a debugger does, without effects: SRAM only.
     pub(crate) fn peek(&self, address: u32, into: &mut [u8]) -> bool {
         self.in_sram(address, into.len()) && self.engine.mem_read(address.into(), into).is_ok()
@@ -278,7 +297,8 @@ impl Cpu {
 
     pub(crate) fn peek_word(&self, address: u32) -> Option<u32> {
         let mut word = [0; 4];
-        self.peek(address, &mut word).then(|| u32::from_le_bytes(word))
+        self.peek(address, &mut word)
+            .then(|| u32::from_le_bytes(word))
     }
 
     /// Writes SRAM as a debugger does.
@@ -296,7 +316,14 @@ impl Cpu {
         let _ = self.engine.ctl_flush_tb();
         self.protect();
         use RegisterARM as R;
-        for register in [R::PRIMASK, R::FAULTMASK, R::BASEPRI, R::CONTROL, R::FPSCR, R::IPSR] {
+        for register in [
+            R::PRIMASK,
+            R::FAULTMASK,
+            R::BASEPRI,
+            R::CONTROL,
+            R::FPSCR,
+            R::IPSR,
+        ] {
             self.set_register(register, 0);
         }
         self.set_register(R::CONTROL, 0);
@@ -328,8 +355,10 @@ impl Cpu {
             // asked to read or write, which happens between `attach` and `detach` alone; nobody else
             // uses it then, by the contract of this function. If it is elsewhere the next time, it is
             // mapped anew.
-            let mapped =
-                unsafe { self.engine.mem_map_ptr(0, length, Prot::ALL, pointer.as_ptr().cast()) };
+            let mapped = unsafe {
+                self.engine
+                    .mem_map_ptr(0, length, Prot::ALL, pointer.as_ptr().cast())
+            };
             mapped.unwrap_or_else(|error| unreachable!("the engine takes any memory: {error:?}"));
             let core = self.core_mut();
             core.sram = pointer;
@@ -361,8 +390,11 @@ impl Cpu {
         let stop = self.execute(u64::MAX >> 1, 1);
         let core = self.core_mut();
         core.breakpoints = breakpoints;
+        // The engine has begun a block, and counted that.
         core.instructions = before + 1;
         core.cycles = cycles + 1;
+        core.progress = core.progress.min(before + 1);
+        core.time_at = core.time_at.min(before + 1);
         stop
     }
 
@@ -375,6 +407,11 @@ impl Cpu {
         // Bit 0 says Thumb. Address 0 holds no code, so that the engine never gets to the address where
         // it is told to end.
         let from = u64::from(self.pc() | 1);
+        if count > 0 && !self.counting {
+            // Code that was translated before does not count.
+            let _ = self.engine.ctl_flush_tb();
+        }
+        self.counting = count > 0;
         let result = self.engine.emu_start(from, 0, 0, count);
         if std::mem::take(&mut self.core_mut().protection_changed) {
             self.protect();
@@ -384,7 +421,10 @@ impl Cpu {
         let reason = core.reason.take();
         let stopping = core.stopping;
         // The last instruction, if the block that was begun last has been executed to its end.
-        let block = core.blocks.get(core.current).filter(|block| pc == block.end());
+        let block = core
+            .blocks
+            .get(core.current)
+            .filter(|block| pc == block.end());
         let last = block.map(|block| block.cost.last);
         match (reason, last) {
             (Some(Stop::Breakpoint(_)), _) => Stop::Breakpoint(self.half(pc) as u8),
@@ -423,7 +463,9 @@ impl Cpu {
             let was_free = self.core().guarded >> page & 1 == 0;
             if free != was_free {
                 let permissions = if free { Prot::ALL } else { Prot::EXEC };
-                let _ = self.engine.mem_protect(address.into(), PAGE.into(), permissions);
+                let _ = self
+                    .engine
+                    .mem_protect(address.into(), PAGE.into(), permissions);
                 self.core_mut().guarded ^= 1 << page;
             }
         }
@@ -530,7 +572,10 @@ impl Core {
 
     #[cold]
     fn find_block(&mut self, start: u32, bytes: u32) -> usize {
-        let place = *self.by_extent.entry((start, bytes)).or_insert(self.blocks.len() as u32);
+        let place = *self
+            .by_extent
+            .entry((start, bytes))
+            .or_insert(self.blocks.len() as u32);
         if place as usize == self.blocks.len() {
             let cost = code::cost(self.bytes(start, bytes));
             self.blocks.push(Block {
@@ -650,11 +695,13 @@ impl Core {
         let done = if (PRIVATE..PRIVATE_END).contains(&address) {
             // Something may be pending now, or be enabled: the scheduler is to look at it.
             self.stopping = true;
-            self.system.write(address, value, now).map(|request| match request {
-                Some(Request::Reset) => self.stop(Stop::Reset),
-                Some(Request::Protection) => self.protection_changed = true,
-                None => {}
-            })
+            self.system
+                .write(address, value, now)
+                .map(|request| match request {
+                    Some(Request::Reset) => self.stop(Stop::Reset),
+                    Some(Request::Protection) => self.protection_changed = true,
+                    None => {}
+                })
         } else if is_whole(address, size) {
             // A timer may end sooner than the scheduler thinks.
             self.stopping |= (map::TIMER_1..map::COMMS).contains(&address);
@@ -733,7 +780,10 @@ impl Core {
     }
 
     /// Works on what the PEs share.
-    pub(crate) fn with_periphery<R>(&mut self, work: impl FnOnce(&mut Periphery) -> R) -> Option<R> {
+    pub(crate) fn with_periphery<R>(
+        &mut self,
+        work: impl FnOnce(&mut Periphery) -> R,
+    ) -> Option<R> {
         let (_, _, chip) = self.parts()?;
         Some(work(chip.pe.periphery()))
     }
@@ -742,7 +792,11 @@ impl Core {
     pub(crate) fn next_event(&mut self) -> Option<u64> {
         let now = self.now();
         let ticks = self.system.next_tick();
-        self.registers.next_event(now).into_iter().chain(ticks).min()
+        self.registers
+            .next_event(now)
+            .into_iter()
+            .chain(ticks)
+            .min()
     }
 
     /// Where the last access outside the SRAM was made from.
@@ -770,9 +824,7 @@ fn interrupted(number: u32) -> Stop {
 /// Whether something at `address` may be accessed by so many bytes: memory by any number, registers by
 /// words.
 fn is_whole(address: u32, size: usize) -> bool {
-    size == 4
-        || (PRIVATE..PRIVATE_END).contains(&address)
-        || Address(address).place().is_some()
+    size == 4 || (PRIVATE..PRIVATE_END).contains(&address) || Address(address).place().is_some()
 }
 
 /// The chip around a PE, with packets written down as they leave.

@@ -60,7 +60,9 @@ pub(crate) fn enter(cpu: &mut Cpu, number: u8) -> Result<(), Cause> {
         status |= MOVED;
     }
     let back = cpu.pc();
-    let mut saved: Vec<u32> = BASIC_REGISTERS.map(|register| cpu.register(register)).into();
+    let mut saved: Vec<u32> = BASIC_REGISTERS
+        .map(|register| cpu.register(register))
+        .into();
     saved.extend([back, status]);
     if floats {
         saved.extend(FLOATS.map(|register| cpu.register(register)));
@@ -94,7 +96,11 @@ pub(crate) fn enter(cpu: &mut Cpu, number: u8) -> Result<(), Cause> {
     if floats {
         link &= !0x10;
     }
-    let vector = cpu.core().system.vectors.wrapping_add(4 * u32::from(number));
+    let vector = cpu
+        .core()
+        .system
+        .vectors
+        .wrapping_add(4 * u32::from(number));
     let Some(handler) = cpu.peek_word(vector) else {
         return Err(Cause::UnknownAddress {
             access: Access::Read,

@@ -130,7 +130,10 @@ impl fmt::Display for Cause {
                 if *stack {
                     f.write_str("stack overflow: ")?;
                 }
-                write!(f, "{access} {address:#010x}, which memory protection forbids")?;
+                write!(
+                    f,
+                    "{access} {address:#010x}, which memory protection forbids"
+                )?;
                 match region {
                     Some(number) => write!(f, " (region {number})"),
                     None => f.write_str(" (outside all regions)"),

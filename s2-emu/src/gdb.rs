@@ -97,7 +97,9 @@ impl Registers for CoreRegisters {
     fn gdb_serialize(&self, mut write_byte: impl FnMut(Option<u8>)) {
         let mut write = |bytes: &[u8]| bytes.iter().for_each(|byte| write_byte(Some(*byte)));
         self.core.iter().for_each(|word| write(&word.to_le_bytes()));
-        self.doubles.iter().for_each(|double| write(&double.to_le_bytes()));
+        self.doubles
+            .iter()
+            .for_each(|double| write(&double.to_le_bytes()));
         write(&self.float_status.to_le_bytes());
     }
 
@@ -152,12 +154,24 @@ impl SingleThreadBase for Cpu {
     }
 
     fn read_addrs(&mut self, start: u32, data: &mut [u8]) -> TargetResult<usize, Self> {
-        // Registers are not for the debugger: reading them may change them.
-        if self.peek(start, data) { Ok(data.len()) } else { Err(TargetError::NonFatal) }
+        // Of registers, only the processor's own are for the debugger: reading others may change them.
+        if let ([_, _, _, _], Some(word)) = (&data, self.peek_private(start)) {
+            data.copy_from_slice(&word.to_le_bytes());
+            return Ok(4);
+        }
+        if self.peek(start, data) {
+            Ok(data.len())
+        } else {
+            Err(TargetError::NonFatal)
+        }
     }
 
     fn write_addrs(&mut self, start: u32, data: &[u8]) -> TargetResult<(), Self> {
-        if self.poke(start, data) { Ok(()) } else { Err(TargetError::NonFatal) }
+        if self.poke(start, data) {
+            Ok(())
+        } else {
+            Err(TargetError::NonFatal)
+        }
     }
 
     fn support_resume(&mut self) -> Option<SingleThreadResumeOps<'_, Self>> {
@@ -216,11 +230,17 @@ pub(crate) struct Debugger {
 impl Debugger {
     /// Waits for a debugger at a port of this computer; with port 0, at a free one. `listening` is told
     /// the port.
-    pub(crate) fn listen(cpu: &mut Cpu, port: u16, listening: impl FnOnce(u16)) -> io::Result<Self> {
+    pub(crate) fn listen(
+        cpu: &mut Cpu,
+        port: u16,
+        listening: impl FnOnce(u16),
+    ) -> io::Result<Self> {
         let listener = TcpListener::bind(("127.0.0.1", port))?;
         listening(listener.local_addr()?.port());
         let (stream, _) = listener.accept()?;
-        let machine = GdbStub::new(stream).run_state_machine(cpu).map_err(io::Error::other)?;
+        let machine = GdbStub::new(stream)
+            .run_state_machine(cpu)
+            .map_err(io::Error::other)?;
         Ok(Self {
             machine: Some(machine),
             report: None,
@@ -298,7 +318,9 @@ impl Debugger {
                 },
                 Machine::CtrlCInterrupt(machine) => {
                     let reason = SingleThreadStopReason::Signal(Signal::SIGINT);
-                    machine.interrupt_handled(cpu, Some(reason)).map_err(io::Error::other)
+                    machine
+                        .interrupt_handled(cpu, Some(reason))
+                        .map_err(io::Error::other)
                 }
                 Machine::Disconnected(machine) => {
                     self.killed = machine.get_reason() == DisconnectReason::Kill;

@@ -119,7 +119,10 @@ impl Image {
             }
             segments.push((address, data.to_vec()));
         }
-        if !segments.iter().any(|(start, data)| *start == 0 && data.len() >= 8) {
+        if !segments
+            .iter()
+            .any(|(start, data)| *start == 0 && data.len() >= 8)
+        {
             return Err(ImageError::NoVectors {
                 name: name.to_owned(),
             });
@@ -138,7 +141,9 @@ impl Image {
 
     /// Addresses and bytes for the SRAM. What lies between is zero.
     pub fn segments(&self) -> impl Iterator<Item = (u32, &[u8])> {
-        self.segments.iter().map(|(address, data)| (*address, &data[..]))
+        self.segments
+            .iter()
+            .map(|(address, data)| (*address, &data[..]))
     }
 
     /// The word at an address.

@@ -97,7 +97,9 @@ fn pe(text: &str) -> Result<PeId, String> {
 }
 
 fn also(text: &str) -> Result<(PeId, PathBuf), String> {
-    let (id, elf) = text.split_once('=').ok_or("a PE and a file are needed, as in 1,1,1=a.elf")?;
+    let (id, elf) = text
+        .split_once('=')
+        .ok_or("a PE and a file are needed, as in 1,1,1=a.elf")?;
     Ok((pe(id)?, elf.into()))
 }
 
@@ -179,10 +181,12 @@ impl Run {
             eprintln!("s2-emu: {error}");
             return Ok(FAILED);
         }
-        let code = machine.processors().find_map(|processor| match processor.state() {
-            State::Exited(code) if code != 0 => Some(code),
-            _ => None,
-        });
+        let code = machine
+            .processors()
+            .find_map(|processor| match processor.state() {
+                State::Exited(code) if code != 0 => Some(code),
+                _ => None,
+            });
         // A status has eight bits. What is not 0 stays so.
         Ok(code.map_or(0, |code| u8::try_from(code).unwrap_or(1)))
     }

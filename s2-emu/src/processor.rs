@@ -15,9 +15,7 @@ use crate::gdb::Debugger;
 use crate::image::Image;
 use crate::profile::{self, CallTree, FunctionCount};
 use crate::semihosting::{self, Streams};
-use crate::system::exception::{
-    BUS_FAULT, MEMORY_FAULT, SUPERVISOR_CALL, USAGE_FAULT,
-};
+use crate::system::exception::{BUS_FAULT, MEMORY_FAULT, SUPERVISOR_CALL, USAGE_FAULT};
 use crate::trace::{Trace, TraceOptions};
 use crate::uart::Line;
 
@@ -236,9 +234,6 @@ impl Processor {
             self.started = true;
         }
         let end = self.cpu.core().instructions + self.options.slice;
-        for line in &mut self.lines {
-            line.exchange(self.cpu.core_mut());
-        }
         loop {
             self.cpu.core_mut().update();
             let wakes = self.state == State::Sleeping && self.wakes();
@@ -274,10 +269,15 @@ impl Processor {
             if idle > self.options.patience {
                 return Err(self.stop(Cause::NoProgress { instructions: idle }));
             }
-            let event = core.next_event().map(|at| at.saturating_sub(core.now()).max(1));
+            let event = core
+                .next_event()
+                .map(|at| at.saturating_sub(core.now()).max(1));
             let budget = (end - core.instructions).min(event.unwrap_or(u64::MAX));
             let before = self.count();
-            let phase = self.options.phase_word.and_then(|at| self.cpu.peek_word(at));
+            let phase = self
+                .options
+                .phase_word
+                .and_then(|at| self.cpu.peek_word(at));
             let stop = match &mut self.debugger {
                 Some(debugger) => debugger.run(&mut self.cpu, budget),
                 None => self.cpu.run(budget),
@@ -286,9 +286,17 @@ impl Processor {
                 let after = self.count();
                 let sum = self.phases.entry(phase).or_default();
                 sum.instructions += after.instructions.saturating_sub(before.instructions);
-                sum.estimated_cycles += after.estimated_cycles.saturating_sub(before.estimated_cycles);
+                sum.estimated_cycles += after
+                    .estimated_cycles
+                    .saturating_sub(before.estimated_cycles);
             }
             self.handle(stop)?;
+        }
+    }
+
+    fn exchange_lines(&mut self) {
+        for line in &mut self.lines {
+            line.exchange(self.cpu.core_mut());
         }
     }
 
@@ -305,7 +313,9 @@ impl Processor {
 
     fn is_done(&self) -> bool {
         self.done.as_ref().is_some_and(|done| {
-            self.cpu.peek_word(done.address).is_some_and(|word| (done.condition)(word))
+            self.cpu
+                .peek_word(done.address)
+                .is_some_and(|word| (done.condition)(word))
         })
     }
 
@@ -363,10 +373,19 @@ impl Processor {
     /// Lets the program's handler deal with a fault, or ends the run.
     fn fault(&mut self, mut cause: Cause) -> Result<(), Fault> {
         let stack = self.cpu.register(R::SP);
-        if let Cause::Protected { address, stack: is_stack, .. } = &mut cause {
+        if let Cause::Protected {
+            address,
+            stack: is_stack,
+            ..
+        } = &mut cause
+        {
             *is_stack |= address.abs_diff(stack) < 1024;
         }
-        if let Cause::UnknownAddress { access: Access::Read | Access::Write, .. } = cause {
+        if let Cause::UnknownAddress {
+            access: Access::Read | Access::Write,
+            ..
+        } = cause
+        {
             // The engine notices behind the instruction.
             let at = self.cpu.core().access_at();
             self.cpu.set_register(R::PC, at | 1);
@@ -403,9 +422,15 @@ impl Processor {
 /// tells.
 fn status(cause: &Cause) -> Option<(u8, u32, Option<u32>)> {
     Some(match *cause {
-        Cause::Protected { access: Access::Fetch, .. } => (MEMORY_FAULT, 1, None),
+        Cause::Protected {
+            access: Access::Fetch,
+            ..
+        } => (MEMORY_FAULT, 1, None),
         Cause::Protected { address, .. } => (MEMORY_FAULT, 1 << 1 | 1 << 7, Some(address)),
-        Cause::UnknownAddress { access: Access::Fetch, .. } => (BUS_FAULT, 1 << 8, None),
+        Cause::UnknownAddress {
+            access: Access::Fetch,
+            ..
+        } => (BUS_FAULT, 1 << 8, None),
         Cause::UnknownAddress { address, .. } => (BUS_FAULT, 1 << 9 | 1 << 15, Some(address)),
         Cause::NoCode => (MEMORY_FAULT, 1, None),
         Cause::UndefinedInstruction { .. } => (USAGE_FAULT, 1 << 16, None),
@@ -423,7 +448,10 @@ impl Program for Processor {
     fn poll(&mut self, memory: &mut [u64], pe: &mut Pe<'_>) -> Result<Progress, Fault> {
         // SAFETY: both are borrowed by this function and not used before `detach`.
         unsafe { self.cpu.attach(memory, pe) };
+        self.exchange_lines();
         let result = self.slice();
+        // Its last words.
+        self.exchange_lines();
         pe.advance_to(self.cpu.detach());
         result
     }

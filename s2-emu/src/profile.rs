@@ -30,11 +30,13 @@ pub(crate) fn by_function(image: &Image, blocks: &[Block]) -> Vec<FunctionCount>
     }
     let mut counts: Vec<_> = sums
         .into_iter()
-        .map(|(function, (instructions, estimated_cycles))| FunctionCount {
-            name: symbols.function_name(function).to_owned(),
-            instructions,
-            estimated_cycles,
-        })
+        .map(
+            |(function, (instructions, estimated_cycles))| FunctionCount {
+                name: symbols.function_name(function).to_owned(),
+                instructions,
+                estimated_cycles,
+            },
+        )
         .collect();
     counts.sort_by(|a, b| (b.instructions, &a.name).cmp(&(a.instructions, &b.name)));
     counts
@@ -156,9 +158,11 @@ impl CallTree {
             lines.push((path.join(";"), node.instructions));
         }
         lines.sort();
-        lines.into_iter().fold(String::new(), |mut text, (path, count)| {
-            let _ = writeln!(text, "{path} {count}");
-            text
-        })
+        lines
+            .into_iter()
+            .fold(String::new(), |mut text, (path, count)| {
+                let _ = writeln!(text, "{path} {count}");
+                text
+            })
     }
 }

@@ -97,5 +97,8 @@ fn bytes(cpu: &Cpu, address: u32, length: u32) -> Vec<u8> {
 
 fn print(streams: &mut Streams, text: &[u8]) {
     // Firmware is not told that nobody reads.
-    let _ = streams.output.write_all(text).and_then(|()| streams.output.flush());
+    let _ = streams
+        .output
+        .write_all(text)
+        .and_then(|()| streams.output.flush());
 }

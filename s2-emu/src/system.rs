@@ -118,7 +118,8 @@ fn interrupt_word(offset: u32, bits: u32) -> u64 {
 impl System {
     /// Reads a word of the private peripheral bus; `None` if the register is not modelled.
     pub(crate) fn read(&mut self, address: u32, now: u64) -> Option<u32> {
-        let word = |offset: u32, bits: u64| ((bits & INTERRUPT_BITS) >> INTERRUPT >> (8 * offset)) as u32;
+        let word =
+            |offset: u32, bits: u64| ((bits & INTERRUPT_BITS) >> INTERRUPT >> (8 * offset)) as u32;
         Some(match address {
             // Trace ports: always ready, nobody listens.
             0xe000_0000..=0xe000_007c => 1,
@@ -165,12 +166,7 @@ impl System {
     }
 
     /// Writes a word of the private peripheral bus; `None` if the register is not modelled.
-    pub(crate) fn write(
-        &mut self,
-        address: u32,
-        value: u32,
-        now: u64,
-    ) -> Option<Option<Request>> {
+    pub(crate) fn write(&mut self, address: u32, value: u32, now: u64) -> Option<Option<Request>> {
         let mut request = None;
         match address {
             0xe000_0000..=0xe000_007c | 0xe000_0e00..=0xe000_0fb0 => {}
@@ -324,8 +320,7 @@ impl System {
         self.lines = lines;
         // An edge is kept, and a line that stays up while its handler is done asks again.
         self.pend(raised | lines & !self.active);
-        if raised & self.enabled != 0 {
-            }
+        if raised & self.enabled != 0 {}
     }
 
     /// Lets the system timer run up to `now`.
@@ -544,7 +539,11 @@ impl SysTick {
                 // There is one clock only: the choice of it reads as the processor's.
                 self.control = value & 3 | 4;
                 if self.runs() && !ran {
-                    let left = if self.count == 0 { self.period() } else { self.count.into() };
+                    let left = if self.count == 0 {
+                        self.period()
+                    } else {
+                        self.count.into()
+                    };
                     self.zero = now + left;
                 }
             }
@@ -628,7 +627,11 @@ impl Protection {
             return if allowed { Ok(()) } else { Err(Some(number)) };
         }
         // Privileged code sees the rest of memory if the background is on.
-        if self.control & 4 != 0 { Ok(()) } else { Err(None) }
+        if self.control & 4 != 0 {
+            Ok(())
+        } else {
+            Err(None)
+        }
     }
 
     fn all_allowed(&self, start: u32, length: u32) -> bool {
@@ -669,10 +672,16 @@ mod tests {
         assert_eq!(system.next(free), None);
         system.set_lines(1 << 40);
         assert_eq!(system.next(free), Some(16 + 40));
-        let masks = Masks { basepri: 0x10, ..free };
+        let masks = Masks {
+            basepri: 0x10,
+            ..free
+        };
         assert_eq!(system.next(masks), None);
         assert!(!system.wakes(masks));
-        let masks = Masks { primask: true, ..free };
+        let masks = Masks {
+            primask: true,
+            ..free
+        };
         assert_eq!(system.next(masks), None);
         assert!(system.wakes(masks));
         system.enter(16 + 40);
@@ -743,7 +752,10 @@ mod tests {
         system.write(0xe000_ed9c, region(1, 0x1_0100), 0);
         system.write(0xe000_eda0, 3 << 24 | 6 << 1 | 1, 0);
         assert_eq!(system.protection(0x1_0000, true), Ok(()));
-        assert_eq!(system.write(0xe000_ed94, 5, 0), Some(Some(Request::Protection)));
+        assert_eq!(
+            system.write(0xe000_ed94, 5, 0),
+            Some(Some(Request::Protection))
+        );
         assert_eq!(system.protection(0x0_ffff, true), Ok(()));
         assert_eq!(system.protection(0x1_0000, false), Err(Some(0)));
         assert_eq!(system.protection(0x1_0100, true), Ok(()));

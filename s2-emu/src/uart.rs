@@ -44,7 +44,10 @@ impl Line {
         let sent = core.with_periphery(|periphery| periphery.take_from_uart(uart));
         if let Some(bytes) = sent.filter(|bytes| !bytes.is_empty()) {
             // Firmware is not told that nobody reads.
-            let _ = self.output.write_all(&bytes).and_then(|()| self.output.flush());
+            let _ = self
+                .output
+                .write_all(&bytes)
+                .and_then(|()| self.output.flush());
         }
         while let Some(bytes) = self.input.as_ref().and_then(|input| input.try_recv().ok()) {
             core.with_periphery(|periphery| periphery.send_to_uart(uart, &bytes));

@@ -20,7 +20,9 @@ fn pair(config: Config) -> (Machine, Output) {
     let output = Output::default();
     for id in [pe(), other()] {
         let options = Options::default();
-        let processor = machine.load(id, image.clone(), options).expect("the PE exists");
+        let processor = machine
+            .load(id, image.clone(), options)
+            .expect("the PE exists");
         processor.set_output(Box::new(output.clone()));
     }
     match machine.run() {
@@ -38,7 +40,9 @@ fn pair(config: Config) -> (Machine, Output) {
 /// Runs both to their end. Returns what they printed, and instructions and time.
 fn run(config: Config) -> (String, Vec<u64>) {
     let (mut machine, output) = pair(config);
-    machine.run().unwrap_or_else(|error| panic!("{error} {}", output.text()));
+    machine
+        .run()
+        .unwrap_or_else(|error| panic!("{error} {}", output.text()));
     let uart = machine.chip_mut().periphery().take_from_uart(0);
     assert_eq!(uart, b"HELLO?");
     let mut block = [0; 16];
@@ -53,7 +57,10 @@ fn run(config: Config) -> (String, Vec<u64>) {
     for report in &reports {
         assert_eq!((report.counters.sent, report.counters.received), (200, 200));
     }
-    let mut numbers: Vec<_> = reports.iter().map(|report| report.count.instructions).collect();
+    let mut numbers: Vec<_> = reports
+        .iter()
+        .map(|report| report.count.instructions)
+        .collect();
     numbers.push(machine.chip().now());
     (output.text(), numbers)
 }
@@ -85,7 +92,10 @@ fn a_lost_packet_shows_as_a_standstill_that_names_both_ends() {
     });
     let error = machine.run().expect_err("somebody waits").to_string();
     for id in [pe(), other()] {
-        assert!(error.contains(&format!("{id} packets sleeps at 0x")), "{error}");
+        assert!(
+            error.contains(&format!("{id} packets sleeps at 0x")),
+            "{error}"
+        );
     }
     assert!(error.contains("(packets::"), "{error}");
     assert_eq!(machine.chip().counters().lost, 1);
@@ -102,7 +112,10 @@ fn a_done_program_ends_the_run_and_is_run_again() {
     machine.run().expect("both sleep at some time");
     let sent = machine.chip().counters().pes.sent;
     assert!(sent < 400);
-    while machine.processors().any(|processor| processor.state() == State::Sleeping) {
+    while machine
+        .processors()
+        .any(|processor| processor.state() == State::Sleeping)
+    {
         machine.run().expect("they go on");
     }
     assert_eq!(machine.chip().counters().pes.sent, 400);

@@ -4,7 +4,7 @@ mod common;
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
-use std::process::{Command, Output, Stdio};
+use std::process::{Child, Command, Output, Stdio};
 
 use common::program;
 
@@ -19,7 +19,11 @@ fn text(bytes: &[u8]) -> &str {
 }
 
 fn run(arguments: &[&str]) -> Output {
-    s2_emu().args(arguments).stdin(Stdio::null()).output().expect("the command starts")
+    s2_emu()
+        .args(arguments)
+        .stdin(Stdio::null())
+        .output()
+        .expect("the command starts")
 }
 
 #[test]
@@ -40,7 +44,10 @@ fn bad_arguments_and_files_are_refused_with_what_would_be_right() {
         (&["nowhere.elf"][..], "cannot read nowhere.elf"),
         (&["Cargo.toml"], "Cargo is no firmware"),
         (&["x", "--pe", "4,3,0"], "the chip has no PE (4,3,0)"),
-        (&["x", "--pe", "4,3"], "three numbers are needed, as in 1,1,0"),
+        (
+            &["x", "--pe", "4,3"],
+            "three numbers are needed, as in 1,1,0",
+        ),
         (&["x", "--uart", "tty"], "as in tcp:4000"),
         (&["x", "--also", "1,1,1"], "as in 1,1,1=a.elf"),
     ] {
@@ -79,67 +86,104 @@ fn traces_are_readable() {
     }
 }
 
-#[test]
-fn the_uart_reaches_a_connection() {
-    let packets = program("packets");
+/// Starts the command and waits for the line in which it says what it waits for. Returns its end.
+fn start(arguments: &[&str]) -> (Child, String) {
     let mut child = s2_emu()
-        .args([packets.to_str().unwrap(), "--pe", "1,1,2", "--pe", "7,6,1", "--start"])
-        .args(["--uart", "tcp:0"])
+        .args(arguments)
         .stdin(Stdio::null())
         .stdout(Stdio::null())
         .stderr(Stdio::piped())
         .spawn()
         .expect("the command starts");
-    let mut stderr = BufReader::new(child.stderr.take().unwrap());
+    let stderr = child.stderr.as_mut().expect("it was asked for");
     let mut line = String::new();
-    stderr.read_line(&mut line).unwrap();
-    let address = line.trim().rsplit(' ').next().unwrap();
-    let mut stream = TcpStream::connect(address).expect(&line);
-    stream.write_all(b"quiet please").unwrap();
-    let mut answer = [0; 12];
-    stream.read_exact(&mut answer).unwrap();
-    assert_eq!(text(&answer), "QUIET PLEASE");
+    BufReader::new(stderr)
+        .read_line(&mut line)
+        .expect("it says something");
+    let end = line.trim_end().rsplit(' ').next().expect("it has an end");
+    (child, end.to_owned())
+}
+
+#[test]
+fn the_uart_reaches_a_connection() {
+    let echo = program("echo");
+    let (mut child, address) = start(&[echo.to_str().unwrap(), "--uart", "tcp:0"]);
+    let mut stream = TcpStream::connect(address).expect("it listens");
+    stream.write_all(b"quiet, please.").unwrap();
+    let mut answer = Vec::new();
+    stream.read_to_end(&mut answer).unwrap();
+    assert_eq!(text(&answer), "QUIET, PLEASE.");
     assert!(child.wait().unwrap().success());
+}
+
+#[test]
+fn the_uart_reaches_the_terminal() {
+    let echo = program("echo");
+    let mut child = s2_emu()
+        .args([echo.to_str().unwrap(), "--uart", "stdio"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("the command starts");
+    child.stdin.take().unwrap().write_all(b"hello.").unwrap();
+    let output = child.wait_with_output().unwrap();
+    assert_eq!(text(&output.stdout), "HELLO.");
+    assert!(output.status.success());
 }
 
 /// Needs `gdb-multiarch`.
 #[test]
 fn the_debugger_breaks_steps_and_looks_around() {
     let interrupts = program("interrupts");
-    let mut child = s2_emu()
-        .args([interrupts.to_str().unwrap(), "--gdb", "0"])
-        .stdin(Stdio::null())
-        .stdout(Stdio::null())
-        .stderr(Stdio::piped())
-        .spawn()
-        .expect("the command starts");
-    let mut stderr = BufReader::new(child.stderr.take().unwrap());
-    let mut line = String::new();
-    stderr.read_line(&mut line).unwrap();
-    let target = line.trim().rsplit_once(": ").expect(&line).1;
+    let (mut child, address) = start(&[interrupts.to_str().unwrap(), "--gdb", "0"]);
     let output = Command::new("gdb-multiarch")
-        .args(["-nx", "-batch", "-ex", target])
-        .args(["-ex", "print/x $pc", "-ex", "break TIMER_INT1", "-ex", "continue"])
-        .args(["-ex", "backtrace", "-ex", "print $xpsr & 0x1ff"])
-        .args(["-ex", "stepi", "-ex", "stepi", "-ex", "info registers pc sp s0"])
-        .args(["-ex", "x/2xw 0", "-ex", "set var *(int*)0x1f000 = 77"])
-        .args(["-ex", "print *(int*)0x1f000", "-ex", "delete", "-ex", "continue"])
+        .args(["-nx", "-batch", "-ex", &format!("target remote {address}")])
+        .args(["-ex", "break TIMER_INT1", "-ex", "continue"])
+        .args([
+            "-ex",
+            "backtrace",
+            "-ex",
+            "print $xpsr & 0x1ff",
+            "-ex",
+            "set language c",
+        ])
+        .args([
+            "-ex",
+            "set var *(int*)0x1f000 = 77",
+            "-ex",
+            "print *(int*)0x1f000 + 1",
+        ])
+        .args([
+            "-ex",
+            "set var $before = $pc",
+            "-ex",
+            "stepi",
+            "-ex",
+            "print $pc != $before",
+        ])
+        .args(["-ex", "print/x *(int*)0xe000ed00", "-ex", "continue"])
+        .args(["-ex", "delete", "-ex", "continue"])
         .arg(&interrupts)
         .output()
         .expect("gdb-multiarch is installed");
     let (session, errors) = (text(&output.stdout), text(&output.stderr));
     for part in [
-        "$1 = 0x400",
-        "Breakpoint 1",
-        "#0 ",
+        "Breakpoint 1 at",
+        "Breakpoint 1, ",
+        "TIMER_INT1",
         "<signal handler called>",
         "interrupts::compute",
-        "$2 = 16",
-        "0x0:\t0x00020000",
-        "$3 = 77",
+        "interrupts::__cortex_m_rt_main ()",
+        "$1 = 16",
+        "$2 = 78",
+        "$3 = 1",
+        "$4 = 0x410fc240",
         "exited normally",
     ] {
-        assert!(session.contains(part), "{part} is missing in {session}{errors}");
+        assert!(
+            session.contains(part),
+            "{part} is missing in {session}{errors}"
+        );
     }
     assert!(child.wait().unwrap().success());
 }

@@ -103,20 +103,33 @@ fn endless_loops_are_named() {
 fn bad_instructions_are_named() {
     expect(
         &drill(7, Options::default()),
-        &["undefined instruction 0xde01, at 0x", "(faults::undefined+0x"],
+        &[
+            "undefined instruction 0xde01, at 0x",
+            "(faults::undefined+0x",
+        ],
     );
     expect(
         &drill(8, Options::default()),
-        &["floating-point instruction while the unit is off (CPACR), at 0x", "faults::"],
+        &[
+            "floating-point instruction while the unit is off (CPACR), at 0x",
+            "faults::",
+        ],
     );
-    expect(&drill(9, Options::default()), &["breakpoint instruction 3, at 0x"]);
+    expect(
+        &drill(9, Options::default()),
+        &["breakpoint instruction 3, at 0x"],
+    );
 }
 
 #[test]
 fn a_standstill_says_who_sleeps_where() {
     expect(
         &drill(12, Options::default()),
-        &["standstill", ": PE (1,1,2) faults sleeps at 0x", "(faults::sleep_for_ever+0x"],
+        &[
+            "standstill",
+            ": PE (1,1,2) faults sleeps at 0x",
+            "(faults::sleep_for_ever+0x",
+        ],
     );
 }
 

@@ -55,19 +55,32 @@ fn instructions_are_counted_by_function_and_by_call_path() {
     let functions = processor.functions();
     let sum: u64 = functions.iter().map(|function| function.instructions).sum();
     assert_eq!(sum, processor.count().instructions);
-    let cycles: u64 = functions.iter().map(|function| function.estimated_cycles).sum();
+    let cycles: u64 = functions
+        .iter()
+        .map(|function| function.estimated_cycles)
+        .sum();
     assert_eq!(cycles, processor.count().estimated_cycles);
     assert_eq!(functions[0].name, "interrupts::compute");
 
     let stacks = processor.folded_stacks();
-    let counts = stacks.lines().map(|line| line.rsplit_once(' ').expect("path and count"));
-    let sum: u64 = counts.clone().map(|(_, count)| count.parse::<u64>().unwrap()).sum();
+    let counts = stacks
+        .lines()
+        .map(|line| line.rsplit_once(' ').expect("path and count"));
+    let sum: u64 = counts
+        .clone()
+        .map(|(_, count)| count.parse::<u64>().unwrap())
+        .sum();
     assert_eq!(sum, processor.count().instructions);
     let path = |names: &[&str]| {
         let wanted = format!("PE (1,1,2) interrupts;{}", names.join(";"));
         counts.clone().any(|(path, _)| path == wanted)
     };
-    let main = ["Reset", "main", "interrupts::__cortex_m_rt_main", "interrupts::compute"];
+    let main = [
+        "Reset",
+        "main",
+        "interrupts::__cortex_m_rt_main",
+        "interrupts::compute",
+    ];
     assert!(path(&main), "{stacks}");
     // A handler that interrupted it.
     let handler = [&main[..], &["TIMER_INT1", "interrupts::compute"]].concat();

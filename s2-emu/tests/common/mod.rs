@@ -70,7 +70,9 @@ impl Output {
 pub fn machine(name: &str, options: Options) -> (Machine, Output) {
     let mut machine = Machine::new(Config::default());
     let output = Output::default();
-    let processor = machine.load(pe(), image(name), options).expect("the PE exists");
+    let processor = machine
+        .load(pe(), image(name), options)
+        .expect("the PE exists");
     processor.set_output(Box::new(output.clone()));
     (machine, output)
 }
@@ -79,7 +81,14 @@ pub fn machine(name: &str, options: Options) -> (Machine, Output) {
 #[allow(dead_code, reason = "not every test does")]
 pub fn set(machine: &mut Machine, pe: PeId, symbol: &str, value: u32) {
     let processor = machine.processor(pe).expect("it has a program");
-    let address = processor.image().symbols().value(symbol).expect("the symbol exists");
+    let address = processor
+        .image()
+        .symbols()
+        .value(symbol)
+        .expect("the symbol exists");
     let address = Address::pe_sram(pe, address).expect("it is an address of the SRAM");
-    machine.chip_mut().write(address, &value.to_le_bytes()).expect("memory");
+    machine
+        .chip_mut()
+        .write(address, &value.to_le_bytes())
+        .expect("memory");
 }

@@ -16,5 +16,9 @@ fn main() -> ! {
     println!("root {:#010x}", black_box(2.0_f32).to_bits());
     let product = i64::from(black_box(-123_456_789_i32)) * i64::from(black_box(987_654_321_i32));
     println!("product {product}");
-    exit(if product == -121_932_631_112_635_269 { 7 } else { 1 })
+    exit(if product == -121_932_631_112_635_269 {
+        7
+    } else {
+        1
+    })
 }

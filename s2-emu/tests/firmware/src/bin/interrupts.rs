@@ -67,7 +67,11 @@ fn main() -> ! {
         peripherals.NVIC.set_priority(Interrupt::TIMER_INT1, 0x80);
         peripherals.NVIC.set_priority(Interrupt::TIMER_INT2, 0x40);
         peripherals.NVIC.set_priority(SOFTWARE_INTERRUPT, 0xc0);
-        for interrupt in [Interrupt::TIMER_INT1, Interrupt::TIMER_INT2, SOFTWARE_INTERRUPT] {
+        for interrupt in [
+            Interrupt::TIMER_INT1,
+            Interrupt::TIMER_INT2,
+            SOFTWARE_INTERRUPT,
+        ] {
             NVIC::unmask(interrupt);
         }
     }
@@ -88,7 +92,10 @@ fn main() -> ! {
     assert!(TIMER_1.load(Ordering::Relaxed) > 50);
     assert!(TIMER_2.load(Ordering::Relaxed) > 30);
     assert!(TICKS.load(Ordering::Relaxed) > 20);
-    assert!(NESTED.load(Ordering::Relaxed) > 0, "handlers were interrupted");
+    assert!(
+        NESTED.load(Ordering::Relaxed) > 0,
+        "handlers were interrupted"
+    );
 
     // A supervisor call, and one exception behind the other.
     // SAFETY: the processor keeps the registers.
