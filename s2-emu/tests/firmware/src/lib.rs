@@ -5,6 +5,8 @@ use core::arch::asm;
 use core::fmt::{self, Write};
 use core::panic::PanicInfo;
 
+pub mod training;
+
 // Its table of interrupts is part of every program.
 use s2_pac as _;
 
