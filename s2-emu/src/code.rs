@@ -30,6 +30,8 @@ pub(crate) struct Cost {
     pub(crate) last: u16,
     /// An instruction moves the stack pointer down.
     pub(crate) stack: bool,
+    /// An instruction signals an event: `sev`.
+    pub(crate) event: bool,
     /// An instruction may unmask exceptions: `cpsie`, `msr`.
     pub(crate) unmasks: bool,
 }
@@ -53,6 +55,7 @@ pub(crate) fn cost(code: &[u8]) -> Cost {
             wide(first, second)
         } else {
             cost.unmasks |= first & 0xfff8 == 0xb660;
+            cost.event |= first == 0xbf40;
             cost.stack |=
                 first >> 9 == 0b101_1010 || first >> 7 == 0b1_0110_0001 || first & 0xff87 == 0x4685;
             narrow(first)

@@ -556,6 +556,7 @@ impl Core {
         self.cycles += u64::from(cost.cycles);
         self.stack_moves = cost.stack;
         self.unmasks = cost.unmasks;
+        self.system.event |= cost.event;
         if let Some(tree) = &mut self.call_tree {
             tree.block(start, start + bytes, cost);
         }

@@ -12,13 +12,18 @@ use common::{machine, pe, program};
 use s2_emu::{Options, State};
 
 fn expected() -> String {
-    training::train_all().map(|digest| format!("{digest:x?}\n")).concat()
+    training::train_all()
+        .map(|digest| format!("{digest:x?}\n"))
+        .concat()
 }
 
 #[test]
 fn training_gives_the_bits_of_this_computer() {
     let digests = training::train_all();
-    assert!(digests.iter().all(|digest| digest.count > 200), "{digests:?}");
+    assert!(
+        digests.iter().all(|digest| digest.count > 200),
+        "{digests:?}"
+    );
     let (mut machine, output) = machine("training", Options::default());
     machine.run().expect("the program exits");
     assert_eq!(output.text(), expected());
@@ -29,9 +34,22 @@ fn training_gives_the_bits_of_this_computer() {
 #[test]
 fn training_gives_the_bits_of_qemu() {
     let output = Command::new("qemu-system-arm")
-        .args(["-machine", "mps2-an386", "-display", "none", "-monitor", "none", "-serial", "none"])
+        .args([
+            "-machine",
+            "mps2-an386",
+            "-display",
+            "none",
+            "-monitor",
+            "none",
+            "-serial",
+            "none",
+        ])
         .args(["-chardev", "stdio,id=console"])
-        .args(["-semihosting-config", "enable=on,target=native,chardev=console", "-kernel"])
+        .args([
+            "-semihosting-config",
+            "enable=on,target=native,chardev=console",
+            "-kernel",
+        ])
         .arg(program("training"))
         .output()
         .expect("qemu-system-arm is installed");

@@ -44,6 +44,27 @@ fn slices_change_nothing_that_a_program_computes() {
 }
 
 #[test]
+fn instructions_are_counted_by_phase() {
+    // Words of the vector table, which do not change, and of a counter, which does.
+    let (machine, _) = machine("interrupts", Options::default());
+    let symbols = machine.processor(pe()).unwrap().image().symbols().clone();
+    let counter = symbols.value("PHASE").expect("the program has it");
+    for (word, phases) in [(0, vec![0x2_0000]), (counter, (0..=3).collect())] {
+        let options = Options {
+            phase_word: Some(word),
+            ..Options::default()
+        };
+        let (mut machine, _) = common::machine("interrupts", options);
+        machine.run().expect("the program exits");
+        let processor = machine.processor(pe()).unwrap();
+        let counts = processor.phases();
+        assert_eq!(counts.keys().copied().collect::<Vec<_>>(), phases);
+        let sum: u64 = counts.values().map(|count| count.instructions).sum();
+        assert_eq!(sum, processor.count().instructions);
+    }
+}
+
+#[test]
 fn instructions_are_counted_by_function_and_by_call_path() {
     let options = Options {
         call_paths: true,

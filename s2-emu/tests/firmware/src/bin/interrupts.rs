@@ -19,6 +19,10 @@ use s2_pac::timer::{Timer, TimerControl};
 /// An interrupt that only software raises here.
 const SOFTWARE_INTERRUPT: Interrupt = Interrupt::REGFILE_INT_8;
 
+/// What the program is about, for the host.
+#[unsafe(no_mangle)]
+static PHASE: AtomicU32 = AtomicU32::new(0);
+
 static TIMER_1: AtomicU32 = AtomicU32::new(0);
 static TIMER_2: AtomicU32 = AtomicU32::new(0);
 static TICKS: AtomicU32 = AtomicU32::new(0);
@@ -86,6 +90,7 @@ fn main() -> ! {
     peripherals.SYST.enable_counter();
     peripherals.SYST.enable_interrupt();
 
+    PHASE.store(1, Ordering::Relaxed);
     for round in 0..20 {
         assert_eq!(compute(1.0, 5000).to_bits(), expected, "round {round}");
     }
@@ -97,6 +102,7 @@ fn main() -> ! {
         "handlers were interrupted"
     );
 
+    PHASE.store(2, Ordering::Relaxed);
     // A supervisor call, and one exception behind the other.
     // SAFETY: the processor keeps the registers.
     unsafe { core::arch::asm!("svc 0") };
@@ -143,13 +149,17 @@ fn main() -> ! {
     assert_eq!(&order[..4], b"p21s");
     assert_eq!(SOFTWARE.load(Ordering::Relaxed), 1);
 
-    // Sleep until the timer has struck ten times. An event is remembered.
+    PHASE.store(3, Ordering::Relaxed);
+    // Sleep until the timer has struck ten times.
     let start = TIMER_1.load(Ordering::Relaxed);
     timer(map::TIMER_1).load().write(1000);
     timer(map::TIMER_1).control().write(TimerControl::PERIODIC);
     while TIMER_1.load(Ordering::Relaxed) < start + 10 {
         cortex_m::asm::wfi();
     }
+    timer(map::TIMER_1).control().write(TimerControl::default());
+    // The handlers have been events; the first wait takes them. Then it takes one that is remembered.
+    cortex_m::asm::wfe();
     cortex_m::asm::sev();
     cortex_m::asm::wfe();
     println!("done");
