@@ -74,6 +74,7 @@ macro_rules! interrupts {
                 $(fn $name();)*
             }
 
+            // SAFETY: `cortex-m-rt` leaves both names to the one crate that describes the device.
             #[unsafe(link_section = ".vector_table.interrupts")]
             #[unsafe(no_mangle)]
             static __INTERRUPTS: [unsafe extern "C" fn(); super::INTERRUPTS.len()] = [$($name),*];
@@ -118,13 +119,14 @@ interrupts! {
     /// The first ring has reached its limit.
     [J "device.h"]
     COMMS_DMA_0_LIMIT = 11,
-    /// A ring is not empty: the second one, by the place of its number; the header's name has no number.
+    /// A ring is not empty: the second one by this interrupt's place; its name in the header has no number.
     [J "device.h"]
     COMMS_DMA_NOT_EMPTY = 12,
-    /// A ring is full; the second one, as above.
+    /// A ring is full: the second one by this interrupt's place; its name in the header has no number.
     [J "device.h"]
     COMMS_DMA_FULL = 13,
-    /// A ring has reached its limit; the second one, as above.
+    /// A ring has reached its limit: the second one by this interrupt's place; its name in the header has no
+    /// number.
     [J "device.h"]
     COMMS_DMA_LIMIT = 14,
     /// The network DMA has read.

@@ -24,8 +24,8 @@ block! {
         /// Production test: stream.
         [J "quadpe_regfile.h"]
         dft_stream[4; 4] = 0x020, "dft_stream": u32, ReadPointer;
-        /// Feed-through interrupts of each PE: product code sets a mask of lines for each PE (N), bit 0
-        /// for `FT_INT_0` and bit 1 for `FT_INT_1`.
+        /// Mask of feed-through interrupts of each PE. Product code gives such a mask to a function (N),
+        /// bit 0 for `FT_INT_0` and bit 1 for `FT_INT_1`; that the register has the same bits is not public.
         [J "quadpe_regfile.h"]
         feed_through[4; 4] = 0x040, "irq_ft": u32, ReadWrite;
         /// Register file interrupts of each PE.

@@ -49,6 +49,7 @@ fn table() -> BTreeSet<String> {
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "slow, and safe code")]
 fn the_crate_describes_the_registers_of_the_table_and_no_others() {
     let mut described = BTreeSet::new();
     for (block, register) in registers() {
@@ -71,6 +72,7 @@ fn the_crate_describes_the_registers_of_the_table_and_no_others() {
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "slow, and safe code")]
 fn no_two_registers_share_an_address() {
     let mut seen = BTreeSet::new();
     for (block, register) in registers() {

@@ -24,6 +24,21 @@ pub enum Line {
     Third = 3,
 }
 
+/// The chip has no such PE.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NoSuchPe(
+    /// The PE.
+    pub PeId,
+);
+
+impl core::fmt::Display for NoSuchPe {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        write!(f, "the chip has no {}", self.0)
+    }
+}
+
+impl core::error::Error for NoSuchPe {}
+
 /// The masks of feed-through interrupts of all PEs.
 #[derive(Debug)]
 pub struct FeedThrough<B = Mmio> {
@@ -35,16 +50,19 @@ impl<B: Bus> FeedThrough<B> {
         Self { bus }
     }
 
-    /// Enables these lines for PE `pe`, and no others. A PE that the chip does not have has no mask; the
-    /// call does nothing then.
-    pub fn enable(&mut self, pe: PeId, lines: &[Line]) {
+    /// Enables these lines for PE `pe`, and no others.
+    ///
+    /// # Errors
+    /// If the chip has no such PE.
+    pub fn enable(&mut self, pe: PeId, lines: &[Line]) -> Result<(), NoSuchPe> {
         if !pe.exists() {
-            return;
+            return Err(NoSuchPe(pe));
         }
         let mask = lines.iter().fold(0, |mask, &line| mask | 1 << line as u8);
         // SAFETY: the register file of the QuadPE is there, by the inference that this module is behind.
         // The mask of one PE is in a word of its own, which nobody else is given.
         let mut registers = unsafe { QuadPe::at(&mut self.bus, quad_pe_registers(pe.x, pe.y)) };
         registers.feed_through(pe.pe.into()).write(mask);
+        Ok(())
     }
 }

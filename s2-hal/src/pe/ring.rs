@@ -37,8 +37,8 @@ pub struct Receiver<B: Bus = Mmio> {
     next: u32,
     /// Words that wait, of those that waited at the last look.
     waiting: u32,
-    /// Whether `next` has moved since hardware was told.
-    moved: bool,
+    /// Words that were taken since hardware was told.
+    taken: u32,
     /// The drop counter at the last look.
     dropped: u32,
 }
@@ -114,15 +114,15 @@ impl<B: Bus> Receiver<B> {
             length,
             next: 0,
             waiting: 0,
-            moved: false,
+            taken: 0,
             dropped,
         })
     }
 
     /// Tells hardware that the places of all packets that were taken are free.
     pub fn commit(&mut self) {
-        if self.moved {
-            self.moved = false;
+        if self.taken > 0 {
+            self.taken = 0;
             let next = self.memory.wrapping_add(self.next as usize);
             // SAFETY: the pointer lies in the ring's memory, and the words that hardware may now write
             // have been read.
@@ -150,15 +150,16 @@ impl<B: Bus> Receiver<B> {
 
     /// Begins a batch.
     fn look(&mut self) -> nb::Result<(), PacketError> {
+        // Counted before the read pointer moves: how soon afterwards the count is right is not public.
+        let words = self.ring.words().read().saturating_sub(self.taken);
         self.commit();
         let dropped = self.ring.dropped().read();
         if dropped != self.dropped {
             self.dropped = dropped;
             return Err(nb::Error::Other(PacketError::Overrun));
         }
-        // A whole packet has two words. If all words of the ring are taken, the read pointer would not
-        // move.
-        let words = self.ring.words().read();
+        // A whole packet has two words. If all words of the ring were taken in one batch, the read
+        // pointer would not move.
         self.waiting = words.min(self.length - 2) & !1;
         if self.waiting == 0 {
             return Err(nb::Error::WouldBlock);
@@ -191,7 +192,7 @@ impl<B: Bus> PacketReceiver for Receiver<B> {
         let payload = self.take_word();
         let key = self.take_word();
         self.waiting -= 2;
-        self.moved = true;
+        self.taken += 2;
         Ok(Packet {
             key,
             payload: Some(payload),

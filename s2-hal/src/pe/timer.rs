@@ -20,6 +20,14 @@ fn running() -> TimerControl {
     TimerControl::default().with_wide(true).with_enable(true)
 }
 
+/// Starts a timer anew, whatever it did before.
+fn start<B: Bus>(timer: &mut Timer<B>, load: u32, control: TimerControl) {
+    timer.control().write(TimerControl::default());
+    timer.load().write(load);
+    timer.clear().write(u32::MAX);
+    timer.control().write(control);
+}
+
 /// A timer that waits.
 #[derive(Debug)]
 pub struct Delay<B = Mmio> {
@@ -42,9 +50,7 @@ impl<B: Bus> DelayNs for Delay<B> {
         let mut left = ticks;
         while left > 0 {
             let part = u32::try_from(left).unwrap_or(u32::MAX);
-            self.timer.load().write(part);
-            self.timer.clear().write(u32::MAX);
-            self.timer.control().write(running());
+            start(&mut self.timer, part, running());
             while !self.timer.raw_interrupt().read().pending() {}
             self.timer.control().write(TimerControl::default());
             left -= u64::from(part);
@@ -66,9 +72,7 @@ pub struct Clock<B = Mmio> {
 impl<B: Bus> Clock<B> {
     /// Starts a timer on a clock of `frequency` Hertz.
     pub fn new(mut timer: Timer<B>, frequency: u32) -> Self {
-        timer.load().write(u32::MAX);
-        timer.clear().write(u32::MAX);
-        timer.control().write(running());
+        start(&mut timer, u32::MAX, running());
         Self {
             timer,
             frequency,
@@ -121,10 +125,7 @@ pub struct Ticker<B: Bus = Mmio> {
 impl<B: Bus> Ticker<B> {
     /// Ticks every `period` ticks of the reference clock, for the first time a period from now.
     pub fn new(mut timer: Timer<B>, period: NonZeroU32) -> Self {
-        timer.control().write(TimerControl::default());
-        timer.load().write(period.get());
-        timer.clear().write(u32::MAX);
-        timer.control().write(TimerControl::PERIODIC);
+        start(&mut timer, period.get(), TimerControl::PERIODIC);
         Self { timer }
     }
 
