@@ -52,7 +52,8 @@ fn run() -> ! {
         clock: Clock::new(peripherals.timer_1, REFERENCE_CLOCK),
     };
     // Both wait for the host to start them.
-    peripherals.feed_through.enable(id, &[Line::Start]);
+    let enabled = peripherals.feed_through.enable(id, &[Line::Start]);
+    enabled.expect("the PE exists");
     // SAFETY: exceptions are masked: no handler is called.
     unsafe {
         NVIC::unmask(Interrupt::FT_INT_0);
