@@ -8,6 +8,7 @@ use super::fault::{FaultPlan, Faults, PacketFault};
 use super::memory::Memories;
 use super::pe::Pe;
 use super::queue::{Event, Queue};
+use super::registers::Periphery;
 use super::router::Table;
 use super::{Program, Progress, number, pe, timing};
 use crate::dma::Address;
@@ -154,6 +155,7 @@ pub(super) struct Machine {
     pub(super) pes: Vec<PeState>,
     pub(super) faults: Faults,
     pub(super) transmit_cycles: u64,
+    pub(super) periphery: Periphery,
     queue: Queue,
     jitter_cycles: u32,
     time_limit: u64,
@@ -224,6 +226,7 @@ impl Chip {
                 pes,
                 faults: Faults::new(&config.faults, number),
                 transmit_cycles: config.transmit_cycles.into(),
+                periphery: Periphery::default(),
                 queue: Queue::new(),
                 jitter_cycles: config.jitter_cycles,
                 time_limit: config.time_limit,
@@ -341,7 +344,7 @@ impl Chip {
         let mut memory = self.memories.take(number);
         let mut pe = Pe::new(number, &mut self.machine, &mut self.memories);
         let result = program.poll(bytemuck::cast_slice_mut(&mut memory), &mut pe);
-        let end = pe.end();
+        let (end, alarm) = (pe.end(), pe.alarm());
         self.memories.put(number, memory);
 
         let machine = &mut self.machine;
@@ -355,7 +358,7 @@ impl Chip {
                 state.activity = Activity::Asleep;
                 let transmitter = state.send_refused.then_some(state.transmitter_free);
                 let engine = state.job.as_ref().map(Job::end);
-                if let Some(at) = transmitter.into_iter().chain(engine).min() {
+                if let Some(at) = [transmitter, engine, alarm].into_iter().flatten().min() {
                     machine.wake(number, at.max(end));
                 }
             }
@@ -397,6 +400,12 @@ impl Chip {
     /// If the chip has no such PE.
     pub fn sram(&mut self, pe: PeId) -> &mut [u64] {
         bytemuck::cast_slice_mut(self.memories.sram(existing(pe)))
+    }
+
+    /// What the PEs share beside the memories: UARTs, pins, feed-through interrupts. Only programs that
+    /// work on [registers](super::registers) see it.
+    pub fn periphery(&mut self) -> &mut Periphery {
+        &mut self.machine.periphery
     }
 
     /// Sets the length of one PE's receive ring. Packets that wait in it stay.

@@ -2,8 +2,8 @@
 
 use super::memory::{Memories, NoMemory};
 use super::timing;
-use crate::dma::{Address, Direction, JobError as DmaError, Place};
-use crate::topology::{self, PeId};
+use crate::dma::{Address, Direction, JobError as DmaError};
+use crate::topology::PeId;
 
 /// A job in flight.
 pub(super) struct Job {
@@ -36,17 +36,7 @@ impl Job {
         length: usize,
         fails: bool,
     ) -> Self {
-        let here = (pe.x, pe.y);
-        let way = match remote.place() {
-            Some(Place::Sram { pe, .. }) => {
-                u64::from(topology::hops(here, (pe.x, pe.y))) * timing::HOP
-            }
-            Some(Place::Dram { offset }) => {
-                let node = topology::DRAM[(offset / crate::dma::DRAM_HALF) as usize][0];
-                u64::from(topology::hops(here, node)) * timing::HOP + timing::DRAM
-            }
-            None => 0,
-        };
+        let way = timing::way((pe.x, pe.y), remote);
         Self {
             direction,
             local,

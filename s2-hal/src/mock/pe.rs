@@ -4,6 +4,7 @@ use super::DmaError;
 use super::chip::{Machine, ring_words};
 use super::engine::Job;
 use super::memory::Memories;
+use super::registers::{Periphery, Surroundings};
 use super::{number, timing};
 use crate::dma::{self, Address, Direction, Place};
 use crate::math::{ExpLog, I1F31, I17F15, SoftwareExpLog};
@@ -52,6 +53,9 @@ impl packet::Error for PacketError {
 pub struct Pe<'c> {
     number: usize,
     time: u64,
+    /// Whether the program counts its time itself.
+    exact: bool,
+    alarm: Option<u64>,
     machine: &'c mut Machine,
     memories: &'c mut Memories,
 }
@@ -61,6 +65,8 @@ impl<'c> Pe<'c> {
         Self {
             number,
             time: machine.now,
+            exact: false,
+            alarm: None,
             machine,
             memories,
         }
@@ -68,12 +74,97 @@ impl<'c> Pe<'c> {
 
     /// When the poll ends.
     pub(super) fn end(&self) -> u64 {
-        self.time + timing::POLL
+        if self.exact {
+            self.time.max(self.machine.now + 1)
+        } else {
+            self.time + timing::POLL
+        }
+    }
+
+    /// When the program wants to be polled again at the latest, should it be idle.
+    pub(super) fn alarm(&self) -> Option<u64> {
+        self.alarm
     }
 
     /// Which PE it is.
     pub fn id(&self) -> PeId {
         super::pe(self.number)
+    }
+
+    /// Lets time pass until `time`. For programs that count their time themselves, such as an
+    /// emulator's: a poll that calls this costs no time of its own.
+    pub fn advance_to(&mut self, time: u64) {
+        self.time = self.time.max(time);
+        self.exact = true;
+    }
+
+    /// Asks for a poll at `time`, in cycles of the chip, should nothing else wake the program before.
+    /// Counts for this poll; of several times the first one.
+    pub fn wake_at(&mut self, time: u64) {
+        self.alarm = Some(self.alarm.map_or(time, |alarm| alarm.min(time)));
+    }
+
+    /// Takes the oldest packet that has arrived, at no cost in time. For models of the hardware that
+    /// puts it into a ring ([`Registers::receive`](super::registers::Registers::receive)).
+    pub fn take_arrival(&mut self) -> Option<Packet> {
+        let state = &mut self.machine.pes[self.number];
+        let packet = state.ring.pop_front()?;
+        state.ring_used -= ring_words(packet);
+        state.counters.received += 1;
+        Some(packet)
+    }
+
+    /// Lets a packet leave at `time` for the PEs of one QuadPE.
+    #[inline]
+    fn send_to(&mut self, to: Destination, packet: Packet, time: u64) {
+        let here = self.id();
+        let hops = topology::hops((here.x, here.y), (to.x, to.y));
+        self.machine.count_hops(hops);
+        for pe in (0..4).filter(|pe| to.pes >> pe & 1 == 1) {
+            let (x, y) = (to.x, to.y);
+            if let Some(number) = number(PeId { x, y, pe }) {
+                self.machine.send_direct(hops, number, packet, time);
+            }
+        }
+    }
+
+    /// Lets the time of a load from another memory pass, or of a store to it.
+    fn reach(&mut self, memory: Address) {
+        let here = self.id();
+        self.time += 2 * timing::way((here.x, here.y), memory);
+    }
+}
+
+/// The chip as the registers of this PE see it.
+impl Surroundings for Pe<'_> {
+    fn now(&self) -> u64 {
+        self.time
+    }
+
+    fn send(&mut self, to: Destination, packet: Packet) -> u64 {
+        let cycles = self.machine.transmit_cycles;
+        let state = &mut self.machine.pes[self.number];
+        let free = state.transmitter_free.max(self.time) + cycles;
+        state.transmitter_free = free;
+        state.counters.sent += 1;
+        self.send_to(to, packet, free);
+        free
+    }
+
+    fn load(&mut self, address: Address) -> Option<u32> {
+        self.reach(address);
+        let mut word = [0; 4];
+        self.memories.read(address, &mut word).ok()?;
+        Some(u32::from_le_bytes(word))
+    }
+
+    fn store(&mut self, address: Address, value: u32) -> Option<()> {
+        self.reach(address);
+        self.memories.write(address, &value.to_le_bytes()).ok()
+    }
+
+    fn periphery(&mut self) -> &mut Periphery {
+        &mut self.machine.periphery
     }
 }
 
@@ -118,18 +209,8 @@ impl PacketSender for Pe<'_> {
                 .machine
                 .send_to_router(self.number, packet, start + cycles),
             Fanout::Direct(list) => {
-                let here = self.id();
-                for (place, to) in (1..).zip(list) {
-                    let hops = topology::hops((here.x, here.y), (to.x, to.y));
-                    self.machine.count_hops(hops);
-                    for pe in (0..4).filter(|pe| to.pes >> pe & 1 == 1) {
-                        let (x, y) = (to.x, to.y);
-                        let Some(number) = number(PeId { x, y, pe }) else {
-                            continue;
-                        };
-                        let leaves = start + place * cycles;
-                        self.machine.send_direct(hops, number, packet, leaves);
-                    }
+                for (place, &to) in (1..).zip(list) {
+                    self.send_to(to, packet, start + place * cycles);
                 }
             }
         }

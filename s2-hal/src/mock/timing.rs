@@ -2,6 +2,9 @@
 //! too. Only the first two figures are published (tag S: 300 MHz, 5 cycles a hop); the others are
 //! plausible, and no program may depend on them.
 
+use crate::dma::{Address, DRAM_HALF, Place};
+use crate::topology;
+
 /// Cycles per second.
 pub const FREQUENCY: u32 = 300_000_000;
 
@@ -40,3 +43,15 @@ pub(super) const DMA_BYTES: u64 = 16;
 
 /// A PE, to ask the DMA engine whether it is done.
 pub(super) const DMA_POLL: u64 = 16;
+
+/// Cycles from a network node to a memory.
+pub(super) fn way(from: (u8, u8), memory: Address) -> u64 {
+    match memory.place() {
+        Some(Place::Sram { pe, .. }) => u64::from(topology::hops(from, (pe.x, pe.y))) * HOP,
+        Some(Place::Dram { offset }) => {
+            let node = topology::DRAM[(offset / DRAM_HALF) as usize][0];
+            u64::from(topology::hops(from, node)) * HOP + DRAM
+        }
+        None => 0,
+    }
+}
