@@ -13,17 +13,10 @@ fn run() -> ! {
     /// What knows of no chip.
     fn blink(pin: &mut (impl OutputPin + StatefulOutputPin), delay: &mut impl DelayNs, times: u32) {
         for _ in 0..2 * times {
-            if pin.toggle().is_err() {
+            let Ok(on) = pin.toggle().and_then(|()| pin.is_set_high()) else {
                 return;
-            }
-            hprintln!(
-                "{}",
-                if pin.is_set_high() == Ok(true) {
-                    "on"
-                } else {
-                    "off"
-                }
-            );
+            };
+            hprintln!("{}", if on { "on" } else { "off" });
             delay.delay_ms(250);
         }
     }
