@@ -11,7 +11,7 @@ fn run() -> ! {
     use s2_hal::pe::gpio::Pins;
 
     /// What knows of no chip.
-    fn blink(pin: &mut (impl OutputPin + StatefulOutputPin), delay: &mut impl DelayNs, times: u32) {
+    fn blink(pin: &mut impl StatefulOutputPin, delay: &mut impl DelayNs, times: u32) {
         for _ in 0..2 * times {
             let Ok(on) = pin.toggle().and_then(|()| pin.is_set_high()) else {
                 return;
