@@ -5,8 +5,11 @@
 //! link and the emulator read the same bytes; [`Record`] prints itself.
 
 use core::fmt;
+use core::mem::offset_of;
 
 use bytemuck::{Pod, Zeroable};
+#[cfg(doc)]
+use eventprop_core::program::Phase;
 use eventprop_core::program::words::{WORDS, Words};
 use eventprop_core::program::{Fault, Waiting};
 use s2_hal::topology::PeId;
@@ -172,7 +175,7 @@ pub enum Cause {
 }
 
 /// Bytes of text in a record.
-pub const TEXT_BYTES: usize = 164;
+pub const TEXT_BYTES: usize = 160;
 
 /// The 256 bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
@@ -200,6 +203,8 @@ pub struct Record {
     pub ring_dropped: u32,
     /// Times that the program went to sleep.
     pub sleeps: u32,
+    /// What the program is at: a number of [`Phase`].
+    pub phase: u32,
     /// Bit pattern of [`specification::LAYOUT_HASH`], low word first: which formats the program knows.
     pub layout: [u32; 2],
     text_bytes: u32,
@@ -209,6 +214,9 @@ pub struct Record {
 const _: () = assert!(size_of::<Record>() == layout::bytes(&layout::RECORD));
 
 impl Record {
+    /// Where in the record the phase is, for tools that watch it.
+    pub const PHASE_OFFSET: u32 = offset_of!(Self, phase) as u32;
+
     /// The record of a program that starts.
     #[must_use]
     pub const fn starting(image: Image, id: u32) -> Self {
@@ -225,6 +233,7 @@ impl Record {
             ring_peak: 0,
             ring_dropped: 0,
             sleeps: 0,
+            phase: 0,
             layout: [
                 specification::LAYOUT_HASH as u32,
                 (specification::LAYOUT_HASH >> 32) as u32,

@@ -170,6 +170,8 @@ choice! {
         Direct = "direct",
         /// The four on-chip programs on a model of the chip.
         Mock = "mock",
+        /// Their firmware on emulated processing elements; needs the feature `emulated`.
+        Emulated = "emulated",
     }
 }
 
@@ -332,13 +334,15 @@ pub struct Backend {
     pub layer_pes: Vec<u32>,
     /// How packets find their way.
     pub routing: Routing,
+    /// Folder of the firmware images, for the backend `emulated`.
+    pub firmware: PathBuf,
 }
 
 impl Backend {
-    /// Threads that train: as asked for, else one per processor core. The model of the chip runs on
-    /// one thread, whatever was asked for.
+    /// Threads that train: as asked for, else one per processor core. The model of the chip and the
+    /// emulator run on one thread, whatever was asked for.
     pub fn thread_count(&self) -> usize {
-        if self.kind == BackendKind::Mock {
+        if self.kind != BackendKind::Direct {
             return 1;
         }
         self.threads.map_or_else(
@@ -452,6 +456,7 @@ impl Experiment {
                 delivery_seed: 0,
                 layer_pes: Vec::new(),
                 routing: Routing::Router,
+                firmware: PathBuf::from("target/thumbv7em-none-eabihf/firmware"),
             },
         };
         match scheme {
@@ -801,7 +806,7 @@ impl Experiment {
         let b = &mut self.backend;
         v.field(
             "kind",
-            "\"direct\" (this process) or \"mock\" (model of the chip)",
+            "\"direct\" (this process), \"mock\" (model of the chip) or \"emulated\" (firmware)",
             &mut b.kind,
         )?;
         v.field(
@@ -829,6 +834,11 @@ impl Experiment {
             "routing",
             "\"router\" (tables) or \"direct\" (lists at the sender)",
             &mut b.routing,
+        )?;
+        v.field(
+            "firmware",
+            "folder of the images, for \"emulated\"",
+            &mut b.firmware,
         )?;
         Ok(())
     }

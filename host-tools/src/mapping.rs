@@ -7,11 +7,16 @@
 
 use std::fmt;
 
+use bsp::layout;
+use bsp::specification::{self, Body, Image, Specified};
 use eventprop_core::event::{
     Direction, MAX_EVENTS_PER_STEP, MAX_NEIGHBOURS, ROUTING_MASK, Source, Target, routing_key,
 };
 use eventprop_core::program::Program as _;
 use eventprop_core::program::input::Input;
+use eventprop_core::program::layer::Layer;
+use eventprop_core::program::loss::Loss;
+use eventprop_core::program::optimizer::Optimizer;
 use eventprop_core::program::optimizer::{MAX_DESTINATIONS, MAX_PARTS, Part, Release};
 use eventprop_core::program::stream::{Neighbours, Routing};
 use eventprop_core::program::{input, layer, loss, optimizer};
@@ -24,12 +29,10 @@ use crate::experiment;
 
 /// Cores that programs may be placed on; the last QuadPE of the chip is reserved.
 pub const USABLE_CORES: usize = 148;
-/// Where a PE's data memory starts in its SRAM; the code is below.
-pub const DATA_OFFSET: usize = 0x8000;
-/// Where it ends; the stack is above.
-pub const DATA_END: usize = 0x1F000;
-/// Bytes of a PE's data memory.
-pub const DATA_BYTES: usize = DATA_END - DATA_OFFSET;
+/// Where the memory for a PE's arrays starts in its SRAM.
+pub const DATA_OFFSET: usize = layout::ARRAYS.start as usize;
+/// Bytes of the memory for a PE's arrays.
+pub const DATA_BYTES: usize = layout::bytes(&layout::ARRAYS);
 /// Steps that a sender may be ahead.
 const WINDOW: usize = 2;
 /// Spikes of a neuron in one sample that memory is provided for, on the average of a PE's neurons.
@@ -122,32 +125,78 @@ impl Program {
     #[must_use]
     pub fn memory_bytes(&self) -> usize {
         match self {
-            Self::Input(config) => config.layout().bytes,
-            Self::Layer(config) => config.layout().bytes,
-            Self::Loss(config) => config.layout().bytes,
-            Self::Optimizer(config) => config.layout().bytes,
+            Self::Input(config) => Input::memory_bytes(config),
+            Self::Layer(config) => Layer::memory_bytes(config),
+            Self::Loss(config) => Loss::memory_bytes(config),
+            Self::Optimizer(config) => Optimizer::memory_bytes(config),
         }
     }
 
     /// Words of receive ring: what can be filled at once, which proves that it never overflows, and
-    /// a little more for packets that a faulty network doubles.
+    /// a little more for packets that a faulty network doubles. Whole blocks of 16 bytes.
     #[must_use]
     pub fn ring_words(&self) -> usize {
         const SPARE_WORDS: usize = 16;
-        SPARE_WORDS
-            + match self {
-                // Acknowledgements of each receiver.
-                Self::Input(config) => Input::ring_words(config),
-                Self::Layer(config) => config.ring_words(),
-                Self::Loss(config) => config.ring_words(),
-                Self::Optimizer(config) => config.ring_words(),
+        let words = match self {
+            Self::Input(config) => Input::ring_words(config),
+            Self::Layer(config) => Layer::ring_words(config),
+            Self::Loss(config) => Loss::ring_words(config),
+            Self::Optimizer(config) => Optimizer::ring_words(config),
+        };
+        (SPARE_WORDS + words).next_multiple_of(4)
+    }
+
+    /// Bytes of the memory for arrays that the program takes, and its ring, if that is too large for the
+    /// heap ([`layout::HEAP_RING_BYTES`]).
+    #[must_use]
+    pub fn total_bytes(&self) -> usize {
+        let ring = self.ring_words() * size_of::<u32>();
+        self.memory_bytes()
+            + if ring > layout::HEAP_RING_BYTES {
+                ring
+            } else {
+                0
             }
     }
 
-    /// Bytes of memory and ring together.
+    /// The firmware image of the program.
     #[must_use]
-    pub fn total_bytes(&self) -> usize {
-        self.memory_bytes() + self.ring_words() * size_of::<u32>()
+    pub fn image(&self) -> Image {
+        match self {
+            Self::Input(_) => Image::Input,
+            Self::Layer(_) => Image::Layer,
+            Self::Loss(_) => Image::Loss,
+            Self::Optimizer(_) => Image::Optimizer,
+        }
+    }
+
+    /// The words of the program's data specification.
+    ///
+    /// # Errors
+    /// If the program does not fit a PE.
+    pub fn specification(&self, time_out_ms: u32) -> Result<Vec<u32>, specification::Error> {
+        fn words<P: Specified>(
+            config: P::Config,
+            ring_words: usize,
+            time_out_ms: u32,
+        ) -> Result<Vec<u32>, specification::Error> {
+            let body = Body {
+                config,
+                ring_words: ring_words as u32,
+                time_out_ms,
+            };
+            let mut memory = vec![0; layout::bytes(&layout::SPECIFICATION) / 4];
+            let length = specification::write::<P>(&body, &mut memory)?;
+            memory.truncate(length);
+            Ok(memory)
+        }
+        let ring = self.ring_words();
+        match *self {
+            Self::Input(config) => words::<Input>(config, ring, time_out_ms),
+            Self::Layer(config) => words::<Layer>(config, ring, time_out_ms),
+            Self::Loss(config) => words::<Loss>(config, ring, time_out_ms),
+            Self::Optimizer(config) => words::<Optimizer>(config, ring, time_out_ms),
+        }
     }
 }
 

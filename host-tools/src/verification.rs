@@ -44,6 +44,7 @@ impl Engine {
         match name {
             "direct" => Some(Self::Backend(BackendKind::Direct)),
             "mock" => Some(Self::Backend(BackendKind::Mock)),
+            "emulated" => Some(Self::Backend(BackendKind::Emulated)),
             "reference" => Some(Self::Reference),
             _ => None,
         }

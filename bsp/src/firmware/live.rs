@@ -2,7 +2,7 @@
 
 use core::ptr::with_exposed_provenance_mut;
 
-use eventprop_core::program::Waiting;
+use eventprop_core::program::{Phase, Waiting};
 
 use crate::layout;
 use crate::record::{Cause, Record, Status};
@@ -62,6 +62,13 @@ impl Live {
     pub fn set_status(&mut self, status: Status) {
         // SAFETY: as for `read`.
         unsafe { (&raw mut (*place()).status).write_volatile(status as u32) }
+    }
+
+    /// Notes what the program is at.
+    #[inline]
+    pub fn set_phase(&mut self, phase: Phase) {
+        // SAFETY: as for `read`.
+        unsafe { (&raw mut (*place()).phase).write_volatile(phase as u32) }
     }
 
     /// Notes the step alone.

@@ -5,7 +5,7 @@ use core::num::NonZeroU32;
 use core::ptr::{with_exposed_provenance, with_exposed_provenance_mut};
 
 use cortex_m::peripheral::NVIC;
-use eventprop_core::program::{Fault, Portable, Progress, Waiting};
+use eventprop_core::program::{Fault, Phase, Portable, Progress, Waiting};
 use s2_hal::dma::{Block, hand_over};
 use s2_hal::pe::{Clock, Pe, Receiver, Sender, Ticker, WindowCopy};
 use s2_pac::irq::Interrupt;
@@ -180,6 +180,7 @@ fn work<P: Specified + 'static>(start: Start) -> Result<Infallible, Stop> {
         let mut ticks = 0;
         loop {
             NVIC::unpend(Interrupt::COMMS_DMA_0_NOT_EMPTY);
+            live.set_phase(program.phase());
             // SAFETY: for this one call.
             let progress = program.poll(&Portable, unsafe { arrays(array_bytes) }, &mut pe);
             live.set_step(program.step());
@@ -201,6 +202,7 @@ fn work<P: Specified + 'static>(start: Start) -> Result<Infallible, Stop> {
                             });
                         }
                     }
+                    live.set_phase(Phase::Idle);
                     live.sleeping(program.waiting());
                     sleep();
                 }

@@ -278,6 +278,14 @@ impl Program for Input {
         }
     }
 
+    fn phase(&self) -> super::Phase {
+        if self.run.is_some() {
+            super::Phase::Forward
+        } else {
+            super::Phase::Idle
+        }
+    }
+
     fn step(&self) -> u32 {
         self.step as u32
     }

@@ -449,6 +449,15 @@ impl Program for Layer {
         }
     }
 
+    fn phase(&self) -> super::Phase {
+        match self.phase {
+            Phase::Done => super::Phase::Idle,
+            Phase::Forward => super::Phase::Forward,
+            Phase::Backward => super::Phase::Backward,
+            Phase::Ready | Phase::Released => super::Phase::Update,
+        }
+    }
+
     fn step(&self) -> u32 {
         if self.phase == Phase::Forward {
             self.step as u32

@@ -319,6 +319,15 @@ impl Program for Loss {
         }
     }
 
+    fn phase(&self) -> super::Phase {
+        match self.phase {
+            Phase::Done => super::Phase::Idle,
+            Phase::Forward => super::Phase::Forward,
+            Phase::Backward => super::Phase::Backward,
+            Phase::Ready | Phase::Released => super::Phase::Update,
+        }
+    }
+
     fn step(&self) -> u32 {
         self.step as u32
     }

@@ -447,9 +447,31 @@ pub trait Program: Sized {
     /// What it waits for.
     fn waiting(&self) -> Waiting;
 
+    /// What it is at.
+    fn phase(&self) -> Phase;
+
     /// Where it is: steps of the sample at hand that are done in the direction at work, or, for the
     /// optimiser, minibatches done. For records of faults.
     fn step(&self) -> u32;
+}
+
+/// What a program is at, for profiles.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[repr(u32)]
+pub enum Phase {
+    /// No run, or nothing to do before something arrives.
+    Idle = 0,
+    /// The forward pass of a sample.
+    Forward = 1,
+    /// The backward pass of a sample.
+    Backward = 2,
+    /// The hand-over of gradients and weights, or their update.
+    Update = 3,
+}
+
+impl Phase {
+    /// All phases, in the order of their numbers.
+    pub const ALL: [Self; 4] = [Self::Idle, Self::Forward, Self::Backward, Self::Update];
 }
 
 /// A check of a configuration: `what` should be, and is not, unless `fits`.

@@ -375,6 +375,13 @@ impl Program for Optimizer {
         })
     }
 
+    fn phase(&self) -> super::Phase {
+        match self.phase {
+            Phase::Done => super::Phase::Idle,
+            _ => super::Phase::Update,
+        }
+    }
+
     fn step(&self) -> u32 {
         self.minibatch
     }

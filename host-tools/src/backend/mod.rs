@@ -11,7 +11,10 @@
 //! bits. Gradients are `[pre][post]`, raw `i64` with 18 fraction bits, summed over the samples of a
 //! minibatch; `dL/dw` of the sum is the synaptic time constant in milliseconds times the value.
 
+pub mod chip;
 pub mod direct;
+#[cfg(feature = "emulated")]
+pub mod emulated;
 pub mod mock;
 pub mod model;
 
@@ -360,5 +363,17 @@ pub fn build(setup: Setup) -> Result<Box<dyn Backend>> {
     Ok(match setup.experiment.backend.kind {
         BackendKind::Direct => Box::new(direct::Direct::new(setup)?),
         BackendKind::Mock => Box::new(mock::Mock::new(setup)?),
+        #[cfg(feature = "emulated")]
+        BackendKind::Emulated => Box::new(emulated::Emulated::new(setup)?),
+        #[cfg(not(feature = "emulated"))]
+        BackendKind::Emulated => {
+            return Err(
+                crate::error::Error::new("this build of the command has no emulator")
+                    .at("backend.kind")
+                    .hint(
+                        "cargo run --release --features emulated -- train ... (needs cmake and libclang)",
+                    ),
+            );
+        }
     })
 }
