@@ -1,6 +1,7 @@
 //! One emulated PE, as a program of the host model of the chip.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::io::{Read, Write};
 use std::rc::Rc;
 
@@ -440,6 +441,18 @@ fn status(cause: &Cause) -> Option<(u8, u32, Option<u32>)> {
         Cause::Unaligned => (USAGE_FAULT, 1 << 24, None),
         _ => return None,
     })
+}
+
+impl fmt::Debug for Processor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Processor")
+            .field("id", &self.id())
+            .field("program", &self.image.name())
+            .field("state", &self.state)
+            .field("place", &self.place())
+            .field("count", &self.count())
+            .finish_non_exhaustive()
+    }
 }
 
 impl Program for Processor {
