@@ -24,7 +24,7 @@ use crate::uart::Line;
 #[derive(Clone, Debug, PartialEq)]
 pub struct Options {
     /// Instructions from one look at the rest of the chip to the next. Packets that arrive meanwhile are
-    /// seen then.
+    /// seen then. Many PEs run faster in longer slices.
     pub slice: u64,
     /// Instructions without any progress after which the program is said to be in an endless loop.
     /// Sleeping, packets, writes to registers and accesses to other memories are progress; reading
