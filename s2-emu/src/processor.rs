@@ -434,6 +434,7 @@ fn status(cause: &Cause) -> Option<(u8, u32, Option<u32>)> {
         } => (BUS_FAULT, 1 << 8, None),
         Cause::UnknownAddress { address, .. } => (BUS_FAULT, 1 << 9 | 1 << 15, Some(address)),
         Cause::NoCode => (MEMORY_FAULT, 1, None),
+        Cause::NoMemory { .. } => (BUS_FAULT, 1 << 12, None),
         Cause::UndefinedInstruction { .. } => (USAGE_FAULT, 1 << 16, None),
         Cause::NoThumb => (USAGE_FAULT, 1 << 17, None),
         Cause::BadReturn { .. } => (USAGE_FAULT, 1 << 18, None),
