@@ -3,11 +3,11 @@
 //! | addresses | bytes | what | evidence |
 //! |---|---|---|---|
 //! | `0x00000` to `0x07FFF` | 32 kB | vectors and code (ITCM) | N, S |
-//! | `0x08000` to `0x0E7FF` | 26 kB | statics, then the start-up heap: program state and receive ring | N (data from `0x8000`), this project's use |
+//! | `0x08000` to `0x0E7FF` | 26 kB | constants, statics, then the start-up heap: program state and receive ring | N (data from `0x8000`), this project's use |
 //! | `0x0E800` to `0x0E8FF` | 256 B | [record](crate::record): what the program does or why it stopped | N (log at this address) |
 //! | `0x0E900` to `0x0EFBF` | 1728 B | [data specification](crate::specification), written by the host | N (specification at this address) |
 //! | `0x0EFC0` to `0x0EFFF` | 64 B | [command](crate::command), written by the host | this project's |
-//! | `0x0F000` to `0x1EFFF` | 64 kB | the program's arrays | this project's |
+//! | `0x0F000` to `0x1EFFF` | 64 kB | the program's arrays; behind them a receive ring that is too large for the heap | this project's |
 //! | `0x1F000` to `0x1FFFF` | 4 kB | stack, from `0x20000` down, with a guard at its end | N, S (heap and stack there) |
 //!
 //! The addresses with tag N are those that public programs for the product chip use (NESTML), so that
@@ -40,8 +40,21 @@ pub const STACK: Range<u32> = 0x1f000..0x20000;
 /// program whose stack gets there.
 pub const STACK_GUARD_BYTES: u32 = 256;
 
-/// Bytes of a receive ring at most. The rest of [`STATICS`] is for statics and the state of a program.
-pub const RING_BYTES: u32 = 20 * 1024;
+/// Bytes of the largest receive ring that is taken from the heap; a larger one takes the end of
+/// [`ARRAYS`]. What else is in [`STATICS`], constants, statics, and the state of a program, takes less
+/// than the rest.
+pub const HEAP_RING_BYTES: usize = 13 * 1024;
+
+/// Bytes that a program with a receive ring of `ring_bytes` may have for its arrays; `None` if such a ring
+/// fits nowhere.
+#[must_use]
+pub const fn array_bytes(ring_bytes: usize) -> Option<usize> {
+    if ring_bytes <= HEAP_RING_BYTES {
+        Some(bytes(&ARRAYS))
+    } else {
+        bytes(&ARRAYS).checked_sub(ring_bytes)
+    }
+}
 
 /// Bytes of a range.
 #[must_use]

@@ -189,7 +189,7 @@ pub struct Record {
     /// Where the program was: see [`Program::step`](eventprop_core::program::Program::step).
     pub step: u32,
     cause: Words,
-    waiting: Words,
+    pub(crate) waiting: Words,
     /// Most bytes of stack used; counted when a run ends or the program stops.
     pub stack_used: u32,
     /// Bytes of the start-up heap in use.

@@ -2,8 +2,8 @@
 //!
 //! It stands at a fixed address and starts with the magic number and version that public product
 //! programs use (tag N). What follows is this project's own: which formats the host knows
-//! ([`LAYOUT_HASH`]), for which image it is, and a body with a checksum, the [`Body`] in postcard's
-//! format.
+//! ([`LAYOUT_HASH`]), for which image it is, and a body with a checksum: the [`Body`] as words
+//! ([`eventprop_core::program::wire`]).
 //!
 //! | word | content |
 //! |---|---|
@@ -11,27 +11,35 @@
 //! | 1 | [`VERSION`] |
 //! | 2, 3 | [`LAYOUT_HASH`], low word first |
 //! | 4 | number of the [`Image`] |
-//! | 5 | bytes of the body |
-//! | 6 | CRC-32 (ISO-HDLC, as in zip) of the body |
+//! | 5 | words of the body |
+//! | 6 | CRC-32 (ISO-HDLC, as in zip) of the body, each word's lowest byte first |
 //! | 7 | 0 |
 //! | 8 to the end | the body |
 //!
 //! # The layout hash
 //! Host and firmware share the types, so they agree when built from the same sources. When they are
-//! not, an old image would misread a new specification. `layout.txt` beside this crate's manifest
-//! describes every type that crosses, as text made from the types themselves (a test compares them),
-//! and the hash is that of this text: it changes whenever a format does, and the program refuses the
-//! specification with both hashes.
+//! not, an old image would misread a new specification. The hash is taken of the names and types of all
+//! fields that cross ([`LAYOUTS`]) and of the places of everything else, so it changes whenever one of
+//! these does, and the program refuses the specification with both hashes.
 
 use core::fmt;
 
+use core::mem::offset_of;
+
 use bytemuck::{Pod, Zeroable};
 use crc::{CRC_32_ISO_HDLC, Crc, NoTable};
+use eventprop_core::event::MAX_NEIGHBOURS;
+use eventprop_core::log::Event;
+use eventprop_core::program::loss::SampleResult;
+use eventprop_core::program::optimizer::{Home, MAX_DESTINATIONS, MAX_PARTS, ProgressBlock};
+use eventprop_core::program::wire::{LAYOUTS, Reader, Wire, Writer};
 use eventprop_core::program::words::{WORDS, Words};
-use eventprop_core::program::{Fault, Program};
-use serde::{Deserialize, Serialize};
+use eventprop_core::program::{Fault, Program, Status};
+use eventprop_core::tables::Coefficients;
 
+use crate::command::Command;
 use crate::layout;
+use crate::record::Record;
 
 /// First word of a data specification (tag N).
 pub const MAGIC: u32 = 0xad13_0ad6;
@@ -39,17 +47,49 @@ pub const MAGIC: u32 = 0xad13_0ad6;
 /// Second word: version 1.0 (tag N).
 pub const VERSION: u32 = 0x0001_0000;
 
-/// Hash (64-bit FNV-1a) of the description of all formats, `layout.txt`.
+/// Hash (64-bit FNV-1a) of all formats and places that host and firmware share.
 pub const LAYOUT_HASH: u64 = {
-    let text = include_bytes!("../layout.txt");
     let mut hash = 0xcbf2_9ce4_8422_2325;
     let mut at = 0;
-    while at < text.len() {
-        hash = (hash ^ text[at] as u64).wrapping_mul(0x0100_0000_01b3);
+    while at < LAYOUTS.len() {
+        hash = hash_bytes(hash, LAYOUTS[at].as_bytes());
+        at += 1;
+    }
+    let sizes = [
+        layout::RECORD.start as usize,
+        layout::SPECIFICATION.start as usize,
+        layout::COMMAND.start as usize,
+        layout::ARRAYS.start as usize,
+        layout::STACK.start as usize,
+        MAX_NEIGHBOURS,
+        MAX_PARTS,
+        MAX_DESTINATIONS,
+        size_of::<Status>(),
+        size_of::<Coefficients>(),
+        size_of::<Event>(),
+        size_of::<SampleResult>(),
+        size_of::<ProgressBlock>(),
+        size_of::<Home>(),
+        size_of::<Command>(),
+        offset_of!(Record, stack_used),
+        offset_of!(Record, layout),
+    ];
+    let mut at = 0;
+    while at < sizes.len() {
+        hash = hash_bytes(hash, &(sizes[at] as u32).to_le_bytes());
         at += 1;
     }
     hash
 };
+
+const fn hash_bytes(mut hash: u64, bytes: &[u8]) -> u64 {
+    let mut at = 0;
+    while at < bytes.len() {
+        hash = (hash ^ bytes[at] as u64).wrapping_mul(0x0100_0000_01b3);
+        at += 1;
+    }
+    hash
+}
 
 /// The firmware images.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -108,7 +148,7 @@ impl fmt::Display for Image {
 }
 
 /// What a program is told, beside what stands in its arrays.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Body<C> {
     /// The program's configuration.
     pub config: C,
@@ -126,13 +166,16 @@ struct Head {
     version: u32,
     layout: [u32; 2],
     image: u32,
-    bytes: u32,
+    words: u32,
     checksum: u32,
     reserved: u32,
 }
 
-/// Bytes of the longest body.
-pub const BODY_BYTES: usize = layout::bytes(&layout::SPECIFICATION) - size_of::<Head>();
+/// Words of the head.
+const HEAD_WORDS: usize = size_of::<Head>() / 4;
+
+/// Words of the longest body.
+pub const BODY_WORDS: usize = layout::bytes(&layout::SPECIFICATION) / 4 - HEAD_WORDS;
 
 /// Why a data specification cannot be used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -160,7 +203,7 @@ pub enum Error {
     },
     /// The body is longer than the memory for it, or empty.
     Length {
-        /// Bytes that it should have.
+        /// Words that it should have.
         found: u32,
     },
     /// The body was altered.
@@ -176,6 +219,8 @@ pub enum Error {
     Arrays {
         /// Bytes needed.
         needed: u32,
+        /// Bytes there, beside the receive ring.
+        available: u32,
     },
     /// The receive ring is too small for the packets that may be under way.
     RingTooSmall {
@@ -220,20 +265,16 @@ impl fmt::Display for Error {
                 None => write!(f, "meant for an unknown image, number {found}"),
             },
             Self::Length { found } => {
-                write!(
-                    f,
-                    "a body of {found} bytes; it may have 1 to {BODY_BYTES} bytes"
-                )
+                write!(f, "a body of {found} words; it may have 1 to {BODY_WORDS}")
             }
             Self::Checksum { found, expected } => write!(
                 f,
                 "damaged: checksum {found:#010x} instead of {expected:#010x}"
             ),
             Self::Body => f.write_str("the body is no configuration of this program"),
-            Self::Arrays { needed } => write!(
+            Self::Arrays { needed, available } => write!(
                 f,
-                "the program's arrays need {needed} bytes, the PE has {}",
-                layout::bytes(&layout::ARRAYS)
+                "the program's arrays need {needed} bytes, the PE has {available} for them"
             ),
             Self::RingTooSmall { needed, found } => write!(
                 f,
@@ -242,7 +283,7 @@ impl fmt::Display for Error {
             Self::Ring { found } => write!(
                 f,
                 "a receive ring of {found} words; it must be a multiple of 4 and at most {}",
-                layout::RING_BYTES / 4
+                layout::bytes(&layout::ARRAYS) / 4
             ),
             Self::Configuration(what) => write!(f, "configuration: {what}"),
             Self::TimeOut => f.write_str("a time-out of 0 ms"),
@@ -263,7 +304,7 @@ impl Error {
             Self::Length { found } => [5, found, 0, 0, 0],
             Self::Checksum { found, expected } => [6, found, expected, 0, 0],
             Self::Body => [7, 0, 0, 0, 0],
-            Self::Arrays { needed } => [8, needed, 0, 0, 0],
+            Self::Arrays { needed, available } => [8, needed, available, 0, 0],
             Self::RingTooSmall { needed, found } => [9, needed, found, 0, 0],
             Self::Ring { found } => [10, found, 0, 0, 0],
             Self::Configuration(_) => [11, 0, 0, 0, 0],
@@ -287,7 +328,10 @@ impl Error {
                 expected: b,
             },
             7 => Self::Body,
-            8 => Self::Arrays { needed: a },
+            8 => Self::Arrays {
+                needed: a,
+                available: b,
+            },
             9 => Self::RingTooSmall {
                 needed: a,
                 found: b,
@@ -301,7 +345,7 @@ impl Error {
 }
 
 /// A program that a specification can be for.
-pub trait Specified: Program<Config: Serialize + for<'a> Deserialize<'a>> {
+pub trait Specified: Program<Config: Wire> {
     /// Its image.
     const IMAGE: Image;
 }
@@ -322,53 +366,56 @@ impl Specified for eventprop_core::program::optimizer::Optimizer {
     const IMAGE: Image = Image::Optimizer;
 }
 
-fn checksum(bytes: &[u8]) -> u32 {
+fn checksum(words: &[u32]) -> u32 {
     // Without a table: a body is short, and memory is dear.
-    Crc::<u32, NoTable>::new(&CRC_32_ISO_HDLC).checksum(bytes)
+    let crc = Crc::<u32, NoTable>::new(&CRC_32_ISO_HDLC);
+    let mut digest = crc.digest();
+    for word in words {
+        digest.update(&word.to_le_bytes());
+    }
+    digest.finalize()
 }
 
-/// Writes the specification of a program into `memory`, the bytes from
-/// [`layout::SPECIFICATION`] on, and returns how many it takes, a multiple of 4.
+/// Writes the specification of a program into `memory`, the words from
+/// [`layout::SPECIFICATION`] on, and returns how many it takes.
 ///
 /// # Errors
 /// What [`read`] would refuse too; nothing useful is in `memory` then. [`Error::Length`] if the body
 /// does not fit.
-pub fn write<P: Specified>(body: &Body<P::Config>, memory: &mut [u8]) -> Result<usize, Error> {
+pub fn write<P: Specified>(body: &Body<P::Config>, memory: &mut [u32]) -> Result<usize, Error> {
     check::<P>(body)?;
     let too_long = Error::Length {
         found: memory.len() as u32,
     };
-    let (head, rest) = memory
-        .split_at_mut_checked(size_of::<Head>())
-        .ok_or(too_long)?;
-    let room = rest.len().min(BODY_BYTES);
-    let bytes = postcard::to_slice(body, &mut rest[..room])
-        .map_err(|_| too_long)?
-        .len();
-    let end = bytes.next_multiple_of(4).min(rest.len());
-    rest[bytes..end].fill(0);
-    head.copy_from_slice(bytemuck::bytes_of(&Head {
+    let (head, rest) = memory.split_at_mut_checked(HEAD_WORDS).ok_or(too_long)?;
+    let room = rest.len().min(BODY_WORDS);
+    let mut writer = Writer::new(&mut rest[..room]);
+    body.config.put(&mut writer);
+    body.ring_words.put(&mut writer);
+    body.time_out_ms.put(&mut writer);
+    let words = writer.finish().ok_or(too_long)?;
+    head.copy_from_slice(bytemuck::cast_slice(&[Head {
         magic: MAGIC,
         version: VERSION,
         layout: [LAYOUT_HASH as u32, (LAYOUT_HASH >> 32) as u32],
         image: P::IMAGE as u32,
-        bytes: bytes as u32,
-        checksum: checksum(&rest[..bytes]),
+        words: words as u32,
+        checksum: checksum(&rest[..words]),
         reserved: 0,
-    }));
-    Ok(size_of::<Head>() + end)
+    }]));
+    Ok(HEAD_WORDS + words)
 }
 
-/// Reads and checks the specification of a program from `memory`, the bytes from
+/// Reads and checks the specification of a program from `memory`, the words from
 /// [`layout::SPECIFICATION`] on.
 ///
 /// # Errors
-/// The first thing that is wrong. Any bytes are safe to give.
-pub fn read<P: Specified>(memory: &[u8]) -> Result<Body<P::Config>, Error> {
+/// The first thing that is wrong. Any words are safe to give.
+pub fn read<P: Specified>(memory: &[u32]) -> Result<Body<P::Config>, Error> {
     let (head, rest) = memory
-        .split_at_checked(size_of::<Head>())
+        .split_first_chunk::<HEAD_WORDS>()
         .ok_or(Error::Magic { found: 0 })?;
-    let head: Head = bytemuck::pod_read_unaligned(head);
+    let head: Head = bytemuck::cast(*head);
     if head.magic != MAGIC {
         return Err(Error::Magic { found: head.magic });
     }
@@ -385,9 +432,9 @@ pub fn read<P: Specified>(memory: &[u8]) -> Result<Body<P::Config>, Error> {
         return Err(Error::Image { found: head.image });
     }
     let body = rest
-        .get(..head.bytes as usize)
-        .filter(|body| !body.is_empty() && body.len() <= BODY_BYTES)
-        .ok_or(Error::Length { found: head.bytes })?;
+        .get(..head.words as usize)
+        .filter(|body| !body.is_empty() && body.len() <= BODY_WORDS)
+        .ok_or(Error::Length { found: head.words })?;
     let sum = checksum(body);
     if sum != head.checksum {
         return Err(Error::Checksum {
@@ -395,10 +442,15 @@ pub fn read<P: Specified>(memory: &[u8]) -> Result<Body<P::Config>, Error> {
             expected: head.checksum,
         });
     }
-    let body = match postcard::take_from_bytes(body) {
-        Ok((body, [])) => body,
-        _ => return Err(Error::Body),
+    let mut reader = Reader::new(body);
+    let body = Body {
+        config: Wire::get(&mut reader),
+        ring_words: Wire::get(&mut reader),
+        time_out_ms: Wire::get(&mut reader),
     };
+    if !reader.finish() {
+        return Err(Error::Body);
+    }
     check::<P>(&body)?;
     Ok(body)
 }
@@ -409,15 +461,17 @@ fn check<P: Specified>(body: &Body<P::Config>) -> Result<(), Error> {
         Fault::Configuration(what) => Error::Configuration(what),
         _ => Error::Configuration("the program refuses it"),
     })?;
+    let found = body.ring_words;
+    let room = match layout::array_bytes((found as usize).saturating_mul(4)) {
+        Some(room) if found.is_multiple_of(4) && found > 0 => room,
+        _ => return Err(Error::Ring { found }),
+    };
     let needed = P::memory_bytes(&body.config);
-    if needed > layout::bytes(&layout::ARRAYS) {
+    if needed > room {
         return Err(Error::Arrays {
             needed: needed as u32,
+            available: room as u32,
         });
-    }
-    let found = body.ring_words;
-    if !found.is_multiple_of(4) || found == 0 || found > layout::RING_BYTES / 4 {
-        return Err(Error::Ring { found });
     }
     let needed = P::ring_words(&body.config);
     if needed > found as usize {

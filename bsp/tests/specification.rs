@@ -1,7 +1,7 @@
 //! Data specifications: what is written is read again, and everything that is wrong has a name.
 
 use bsp::layout;
-use bsp::specification::{BODY_BYTES, Body, Error, LAYOUT_HASH, Specified, read, write};
+use bsp::specification::{BODY_WORDS, Body, Error, LAYOUT_HASH, Specified, read, write};
 use eventprop_core::event::MAX_NEIGHBOURS;
 use eventprop_core::optimizer::{Method, Settings, SilentNeurons};
 use eventprop_core::program::Program as _;
@@ -59,7 +59,7 @@ fn layer() -> Body<layer::Config> {
     let ring_words = Layer::ring_words(&config).next_multiple_of(4) as u32;
     Body {
         config,
-        ring_words: ring_words.min(layout::RING_BYTES / 4),
+        ring_words,
         time_out_ms: 1000,
     }
 }
@@ -71,11 +71,10 @@ fn small_layer() -> Body<layer::Config> {
     body
 }
 
-fn written<P: Specified>(body: &Body<P::Config>) -> Vec<u8> {
-    let mut memory = vec![0xaa; layout::bytes(&layout::SPECIFICATION)];
-    let bytes = write::<P>(body, &mut memory).unwrap();
-    assert_eq!(bytes % 4, 0);
-    memory.truncate(bytes);
+fn written<P: Specified>(body: &Body<P::Config>) -> Vec<u32> {
+    let mut memory = vec![0xaaaa_aaaa; layout::bytes(&layout::SPECIFICATION) / 4];
+    let words = write::<P>(body, &mut memory).unwrap();
+    memory.truncate(words);
     memory
 }
 
@@ -115,7 +114,7 @@ fn what_is_written_is_read() {
         time_out_ms: u32::MAX,
     };
     let memory = written::<Optimizer>(&body);
-    assert!(memory.len() < BODY_BYTES, "{}", memory.len());
+    assert!(memory.len() < BODY_WORDS, "{}", memory.len());
     let read = bsp::specification::read::<Optimizer>(&memory).unwrap();
     assert_eq!(format!("{read:?}"), format!("{body:?}"));
 }
@@ -125,7 +124,7 @@ fn every_field_of_the_head_is_checked() {
     let good = written::<Layer>(&small_layer());
     let with = |word: usize, value: u32| {
         let mut memory = good.clone();
-        memory[4 * word..4 * word + 4].copy_from_slice(&value.to_le_bytes());
+        memory[word] = value;
         read::<Layer>(&memory).unwrap_err()
     };
     assert_eq!(with(0, 7), Error::Magic { found: 7 });
@@ -148,19 +147,29 @@ fn every_field_of_the_head_is_checked() {
 
 #[test]
 fn what_does_not_fit_a_pe_is_refused_on_both_sides() {
-    let mut memory = [0; 2048];
+    let mut memory = [0; 512];
     let mut refused = |body: &Body<layer::Config>| write::<Layer>(body, &mut memory).unwrap_err();
     let mut body = small_layer();
     body.config.neurons = 2000;
     body.config.spikes_per_step = 1;
-    assert!(matches!(refused(&body), Error::Arrays { needed } if needed > 2000 * 5 * 12));
+    assert!(
+        matches!(refused(&body), Error::Arrays { needed, available: 65536 } if needed > 2000 * 5 * 12)
+    );
     body = small_layer();
     body.ring_words = 8;
     assert!(matches!(refused(&body), Error::RingTooSmall { found: 8, needed } if needed > 8));
-    for found in [0, 5, 6, layout::RING_BYTES / 4 + 4] {
+    for found in [0, 5, 6, 16388, u32::MAX - 3] {
         body.ring_words = found;
         assert_eq!(refused(&body), Error::Ring { found });
     }
+    // A ring of more than the heap takes the end of the arrays' memory.
+    body.ring_words = (layout::HEAP_RING_BYTES / 4) as u32;
+    assert!(write::<Layer>(&body, &mut [0; 512]).is_ok());
+    body.ring_words = 16380;
+    assert!(matches!(
+        refused(&body),
+        Error::Arrays { available: 16, .. }
+    ));
     body = small_layer();
     body.time_out_ms = 0;
     assert_eq!(refused(&body), Error::TimeOut);
@@ -182,33 +191,34 @@ fn what_does_not_fit_a_pe_is_refused_on_both_sides() {
     }
     let body = small_layer();
     assert!(matches!(
-        write::<Layer>(&body, &mut [0; 40]).unwrap_err(),
+        write::<Layer>(&body, &mut [0; 40][..]).unwrap_err(),
         Error::Length { .. }
     ));
 }
 
 proptest! {
-    /// Any bytes behind a good head are read without a panic, and what is accepted fits a PE.
+    /// Any body is read without a panic, and what is accepted fits a PE.
     #[test]
-    fn any_body_is_safe(bytes in prop::collection::vec(any::<u8>(), 1..300), flips in prop::collection::vec((0..200_usize, 0..8_u8), 0..4)) {
-        let mut bodies = vec![bytes, written::<Layer>(&small_layer())[32..].to_vec()];
-        for (at, bit) in flips {
-            for body in &mut bodies {
-                let at = at % body.len();
-                body[at] ^= 1 << bit;
-            }
+    fn any_body_is_safe(
+        words in prop::collection::vec(any::<u32>(), 1..300),
+        changes in prop::collection::vec((any::<prop::sample::Index>(), any::<u32>()), 0..4),
+    ) {
+        let good = written::<Layer>(&small_layer());
+        let mut changed = good[8..].to_vec();
+        for (at, word) in changes {
+            *at.get_mut(&mut changed) = word;
         }
-        for body in bodies {
-            let sum = crc::Crc::<u32>::new(&crc::CRC_32_ISO_HDLC).checksum(&body);
-            let mut memory = written::<Layer>(&small_layer())[..32].to_vec();
-            memory[20..24].copy_from_slice(&(body.len() as u32).to_le_bytes());
-            memory[24..28].copy_from_slice(&sum.to_le_bytes());
+        for body in [words, changed] {
+            let bytes: Vec<u8> = body.iter().flat_map(|word| word.to_le_bytes()).collect();
+            let mut memory = good[..8].to_vec();
+            memory[5] = body.len() as u32;
+            memory[6] = crc::Crc::<u32>::new(&crc::CRC_32_ISO_HDLC).checksum(&bytes);
             memory.extend(body);
             if let Ok(body) = read::<Layer>(&memory) {
                 prop_assert!(Layer::memory_bytes(&body.config) <= layout::bytes(&layout::ARRAYS));
                 prop_assert!(Layer::new(body.config).is_ok());
             }
-            memory[16] = 1;
+            memory[4] = 1;
             if let Ok(body) = read::<Input>(&memory) {
                 prop_assert!(Input::new(body.config).is_ok());
             }

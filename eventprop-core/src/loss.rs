@@ -21,15 +21,14 @@ const LATE_FRACTION: u32 = 32;
 
 /// Constants of the loss, in fixed point.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[cfg_attr(feature = "wire", derive(serde::Serialize, serde::Deserialize))]
 pub struct TimeToFirstSpike {
-    softmax_rate: u64,
-    late_rate: u64,
-    inverse_tau0: i32,
-    alpha: u32,
-    late_slope: u32,
-    silent_time: Option<u32>,
-    send_for_silent_label: bool,
+    pub(crate) softmax_rate: u64,
+    pub(crate) late_rate: u64,
+    pub(crate) inverse_tau0: i32,
+    pub(crate) alpha: u32,
+    pub(crate) late_slope: u32,
+    pub(crate) silent_time: Option<u32>,
+    pub(crate) send_for_silent_label: bool,
 }
 
 /// A constant of the loss is out of its range; the variants name it.

@@ -8,7 +8,6 @@ use crate::numeric::{ADJOINT_FRACTION, STATE_FRACTION, Statistics, WEIGHT_LIMIT,
 
 /// The rule that turns a gradient into a step.
 #[derive(Clone, Copy, Debug, PartialEq)]
-#[cfg_attr(feature = "wire", derive(serde::Serialize, serde::Deserialize))]
 pub enum Method {
     /// Kingma and Ba 2015, with bias correction.
     Adam {
@@ -28,7 +27,6 @@ pub enum Method {
 
 /// What stays the same over a training run.
 #[derive(Clone, Copy, Debug, PartialEq)]
-#[cfg_attr(feature = "wire", derive(serde::Serialize, serde::Deserialize))]
 pub struct Settings {
     /// The rule.
     pub method: Method,
@@ -43,7 +41,6 @@ pub struct Settings {
 /// What silent neurons get instead of a gradient: neither a silent neuron nor the synapses onto it
 /// have one, so that nothing would ever wake them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
-#[cfg_attr(feature = "wire", derive(serde::Serialize, serde::Deserialize))]
 pub struct SilentNeurons {
     /// Added to every weight onto an output neuron, times the share of the minibatch in which it was
     /// the label's and stayed silent (F20).

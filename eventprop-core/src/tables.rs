@@ -4,7 +4,6 @@ use crate::numeric;
 
 /// Which discretisation of the neuron's equations is computed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[cfg_attr(feature = "wire", derive(serde::Serialize, serde::Deserialize))]
 pub enum Scheme {
     /// Exact integration over a step; events carry their time within the step.
     ///

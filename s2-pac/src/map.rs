@@ -315,7 +315,6 @@ impl core::fmt::Display for PeId {
 
 /// PEs of one QuadPE as a packet's destination: the network copies a packet inside a QuadPE.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[cfg_attr(feature = "wire", derive(serde::Serialize, serde::Deserialize))]
 pub struct Destination {
     /// QuadPE column.
     pub x: u8,

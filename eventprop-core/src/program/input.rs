@@ -15,7 +15,6 @@ const MAX_SAMPLE_BYTES: usize = 128 * 1024;
 
 /// What an input PE is told when it is loaded.
 #[derive(Clone, Copy, Debug)]
-#[cfg_attr(feature = "wire", derive(serde::Serialize, serde::Deserialize))]
 pub struct Config {
     /// Number of this PE.
     pub source: Source,

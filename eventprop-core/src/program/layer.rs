@@ -20,7 +20,6 @@ const MAX_LOGGED: usize = 1 << 16;
 
 /// What a layer's PE is told when it is loaded.
 #[derive(Clone, Copy, Debug)]
-#[cfg_attr(feature = "wire", derive(serde::Serialize, serde::Deserialize))]
 pub struct Config {
     /// Number of this PE.
     pub source: Source,

@@ -17,7 +17,6 @@ use crate::numeric::MAX_NEURONS;
 
 /// What a loss PE is told when it is loaded.
 #[derive(Clone, Copy, Debug)]
-#[cfg_attr(feature = "wire", derive(serde::Serialize, serde::Deserialize))]
 pub struct Config {
     /// Number of this PE.
     pub source: Source,

@@ -89,7 +89,7 @@ impl<'m> Cut<'m> {
 
     /// The next region; panics if it is not the next, or the memory is too short for it.
     pub(crate) fn take<T: Pod>(&mut self, region: Region<T>) -> &'m mut [T] {
-        assert_eq!(region.offset, self.at, "regions are taken in their order");
+        assert!(region.offset == self.at, "regions are taken in their order");
         let (head, tail) =
             core::mem::take(&mut self.rest).split_at_mut(region.padded_bytes() / size_of::<u64>());
         self.rest = tail;

@@ -34,6 +34,7 @@ pub mod loss;
 pub mod memory;
 pub mod optimizer;
 pub mod stream;
+pub mod wire;
 pub mod words;
 
 /// What a program needs of its PE.
@@ -489,7 +490,6 @@ fn check_steps(steps: usize, tick_bits: u32, window: usize) -> Result<(), Fault>
 
 /// What a run is to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[cfg_attr(feature = "wire", derive(serde::Serialize, serde::Deserialize))]
 pub enum Mode {
     /// Forward, backward, and an update of the weights after each minibatch.
     Train,
@@ -499,7 +499,6 @@ pub enum Mode {
 
 /// One run: the programs work through a list of samples and are done.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[cfg_attr(feature = "wire", derive(serde::Serialize, serde::Deserialize))]
 pub struct Run {
     /// What to do.
     pub mode: Mode,

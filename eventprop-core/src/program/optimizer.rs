@@ -24,7 +24,6 @@ pub const CHUNK: usize = 256;
 
 /// A stretch of the weights: those of one PE of a replica.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[cfg_attr(feature = "wire", derive(serde::Serialize, serde::Deserialize))]
 pub struct Part {
     /// Neurons of the layer above.
     pub inputs: u16,
@@ -52,21 +51,15 @@ impl Part {
 
 /// How releases reach all PEs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[cfg_attr(feature = "wire", derive(serde::Serialize, serde::Deserialize))]
 pub enum Release {
     /// Through the router.
     Router,
     /// To a list of destinations, of which the first so many count.
-    Direct(
-        #[cfg_attr(feature = "wire", serde(with = "serde_big_array::BigArray"))]
-        [Destination; MAX_DESTINATIONS],
-        u8,
-    ),
+    Direct([Destination; MAX_DESTINATIONS], u8),
 }
 
 /// What the optimiser's PE is told when it is loaded.
 #[derive(Clone, Copy, Debug)]
-#[cfg_attr(feature = "wire", derive(serde::Serialize, serde::Deserialize))]
 pub struct Config {
     /// Number of this PE.
     pub source: Source,

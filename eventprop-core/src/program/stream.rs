@@ -14,7 +14,6 @@ pub const MAX_WINDOW: usize = 4;
 
 /// How packets reach the PEs of one direction.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[cfg_attr(feature = "wire", derive(serde::Serialize, serde::Deserialize))]
 pub enum Routing {
     /// Through the chip's router, which holds an entry for every key.
     Router,
@@ -33,10 +32,9 @@ pub enum Routing {
 
 /// The neighbours of a PE in one direction, and what each may send in one step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[cfg_attr(feature = "wire", derive(serde::Serialize, serde::Deserialize))]
 pub struct Neighbours {
-    sources: [Source; MAX_NEIGHBOURS],
-    len: u8,
+    pub(super) sources: [Source; MAX_NEIGHBOURS],
+    pub(super) len: u8,
     /// How packets reach them.
     pub routing: Routing,
 }

@@ -26,6 +26,7 @@ pub mod scoped;
 mod transfer;
 
 pub use bytemuck::Pod;
+pub use running::hand_over;
 pub use transfer::{StaticBuffer, Transfer};
 
 use crate::topology::{PeId, SRAM_BYTES};
@@ -58,7 +59,6 @@ pub const DRAM_RESERVED: u32 = 0x400;
 /// assert_eq!(Address::dram(0x400).unwrap().0, 0x2000_0400);
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-#[cfg_attr(feature = "wire", derive(serde::Serialize, serde::Deserialize))]
 pub struct Address(pub u32);
 
 /// What an [`Address`] points at.

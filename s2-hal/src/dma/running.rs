@@ -8,7 +8,8 @@ use super::{Address, Channel, Direction};
 ///
 /// The pointer matters: a bare compiler fence says nothing about memory whose address, as far as the
 /// compiler can see, never left the function.
-pub(super) fn hand_over(pointer: *mut u8) {
+#[inline]
+pub fn hand_over(pointer: *mut u8) {
     #[cfg(all(target_arch = "arm", not(miri)))]
     // SAFETY: a barrier has no effect but the order of memory accesses. Without `nomem` the compiler
     // assumes that the block accesses the memory behind its operand.

@@ -44,3 +44,10 @@ impl Board {
         }
     }
 }
+
+/// The board that firmware is built for: [`JIB1`] with the feature `jib1`, otherwise [`SPINNAKER2`].
+pub const BOARD: Board = if cfg!(feature = "jib1") {
+    JIB1
+} else {
+    SPINNAKER2
+};
