@@ -267,7 +267,8 @@ impl Processor {
                 return Ok(Progress::Worked);
             }
             let idle = core.instructions - core.progress;
-            if idle > self.options.patience {
+            // Whoever waits for what a person types may do so for long.
+            if idle > self.options.patience && !self.lines.iter().any(Line::is_open) {
                 return Err(self.stop(Cause::NoProgress { instructions: idle }));
             }
             let event = core
