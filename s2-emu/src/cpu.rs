@@ -124,7 +124,7 @@ pub(crate) struct Core {
     guarded: u128,
     /// Words of the SRAM.
     sram: NonNull<u32>,
-    /// The rest of the chip; there during [`Cpu::attach`] only.
+    /// The rest of the chip; there between [`Cpu::attach`] and [`Cpu::detach`] only.
     chip: Option<NonNull<Pe<'static>>>,
     /// The chip's time at instruction `time_at`.
     time: u64,
@@ -313,6 +313,8 @@ impl Cpu {
         core.system = System::default();
         core.registers = Registers::new(id, 0);
         // Code may have been written from outside, which the engine does not see.
+        core.latest.fill(0);
+        core.by_extent.clear();
         let _ = self.engine.ctl_flush_tb();
         self.protect();
         use RegisterARM as R;
@@ -360,12 +362,12 @@ impl Cpu {
                     .mem_map_ptr(0, length, Prot::ALL, pointer.as_ptr().cast())
             };
             mapped.unwrap_or_else(|error| unreachable!("the engine takes any memory: {error:?}"));
-            let core = self.core_mut();
-            core.sram = pointer;
-            core.guarded = 0;
+            self.core_mut().guarded = 0;
             self.protect();
         }
         let core = self.core_mut();
+        // Also where the address is the same: the provenance is new.
+        core.sram = pointer;
         core.time = core.time.max(chip.now());
         core.time_at = core.instructions;
         core.chip = Some(NonNull::from(chip).cast());
@@ -438,6 +440,9 @@ impl Cpu {
                 Ok(()) => Stop::Budget,
                 // An undefined instruction, to the engine's eyes.
                 Err(uc_error::INSN_INVALID) if last == Some(YIELD) => Stop::Budget,
+                Err(uc_error::INSN_INVALID) if self.register(RegisterARM::XPSR) & THUMB == 0 => {
+                    Stop::Fault(Cause::NoThumb)
+                }
                 Err(uc_error::INSN_INVALID) => Stop::Fault(Cause::UndefinedInstruction {
                     code: self.half(pc),
                 }),
@@ -497,7 +502,7 @@ impl Core {
         self.reason.get_or_insert(reason);
     }
 
-    /// The PE's registers, its SRAM, and the chip around them. `None` outside [`Cpu::attach`].
+    /// The PE's registers, its SRAM, and the chip around them. `None` where nothing is attached.
     fn parts(&mut self) -> Option<(&mut Registers, &mut [u32], Chip<'_>)> {
         let pe = self.chip.as_mut()?;
         // SAFETY: `chip` is set by `Cpu::attach` alone, whose caller leaves the chip to this
@@ -812,10 +817,9 @@ fn interrupted(number: u32) -> Stop {
         2 => Stop::SupervisorCall,
         // Aborts by the architecture's memory map.
         3 => Stop::Fault(Cause::NoCode),
-        4 | 20 => Stop::Fault(Cause::Unaligned),
+        4 | 22 => Stop::Fault(Cause::Unaligned),
         7 | 16 => Stop::Breakpoint(0),
         8 => Stop::ExceptionReturn(0),
-        18 => Stop::Fault(Cause::NoThumb),
         _ => Stop::Fault(Cause::Engine {
             error: format!("exception {number}"),
         }),

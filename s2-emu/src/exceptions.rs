@@ -79,11 +79,7 @@ pub(crate) fn enter(cpu: &mut Cpu, number: u8) -> Result<(), Cause> {
             });
         }
         if !cpu.poke(address, &word.to_le_bytes()) {
-            return Err(Cause::UnknownAddress {
-                access: Access::Write,
-                address,
-                bytes: 4,
-            });
+            return Err(no_frame(address));
         }
     }
     cpu.set_register(R::SP, frame);
@@ -102,10 +98,9 @@ pub(crate) fn enter(cpu: &mut Cpu, number: u8) -> Result<(), Cause> {
         .vectors
         .wrapping_add(4 * u32::from(number));
     let Some(handler) = cpu.peek_word(vector) else {
-        return Err(Cause::UnknownAddress {
-            access: Access::Read,
+        return Err(Cause::NoMemory {
+            what: "vector",
             address: vector,
-            bytes: 4,
         });
     };
     // From here on, the stack pointer is the main one. Flags and conditional execution start anew.
@@ -157,11 +152,7 @@ pub(crate) fn leave(cpu: &mut Cpu, value: u32) -> Result<(), Cause> {
         *word = match cpu.peek_word(address) {
             Some(word) => word,
             None => {
-                return Err(Cause::UnknownAddress {
-                    access: Access::Read,
-                    address,
-                    bytes: 4,
-                });
+                return Err(no_frame(address));
             }
         };
     }
@@ -202,6 +193,13 @@ pub(crate) fn leave(cpu: &mut Cpu, value: u32) -> Result<(), Cause> {
         tree.go_on(saved[6] & !1);
     }
     Ok(())
+}
+
+fn no_frame(address: u32) -> Cause {
+    Cause::NoMemory {
+        what: "stack frame",
+        address,
+    }
 }
 
 /// Name of an exception, for messages.

@@ -43,6 +43,13 @@ pub enum Cause {
     },
     /// A jump to where the architecture has no code.
     NoCode,
+    /// An exception needs memory where none is.
+    NoMemory {
+        /// What for.
+        what: &'static str,
+        /// Where.
+        address: u32,
+    },
     /// The memory protection unit forbids the access.
     Protected {
         /// Kind of access.
@@ -119,6 +126,12 @@ impl fmt::Display for Cause {
                     write!(f, " (by {bytes} bytes; registers are accessed by words)")?;
                 }
                 Ok(())
+            }
+            Self::NoMemory { what, address } => {
+                write!(
+                    f,
+                    "{what} of an exception at {address:#010x}, where no memory is"
+                )
             }
             Self::NoCode => f.write_str("jump to where the architecture has no code"),
             Self::Protected {

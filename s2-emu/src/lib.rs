@@ -21,7 +21,8 @@
 //! was measured on a chip.
 //!
 //! # What is not modelled
-//! Execution without privileges, debug and trace units but for the cycle counter, lazy stacking of
+//! Alignment faults but for exclusive accesses (unicorn performs the others), traps of division by zero,
+//! execution without privileges, debug and trace units but for the cycle counter, lazy stacking of
 //! floating-point state (it is stacked at once), and whatever is not public of the chip.
 //!
 //! # Licence

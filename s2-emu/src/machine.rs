@@ -172,9 +172,9 @@ impl Machine {
             debug_assert_eq!(written, Some(Ok(())), "an image lies within the SRAM");
         }
         self.processors.retain(|(other, _)| *other != pe);
+        let place = self.processors.len();
         self.processors.push((pe, processor));
-        let (_, processor) = self.processors.last_mut().unwrap_or_else(|| unreachable!());
-        Ok(processor)
+        Ok(&mut self.processors[place].1)
     }
 
     /// The chip: memories, router, counters, and what the PEs share.

@@ -2,6 +2,7 @@
 
 use std::error::Error;
 use std::fmt::Write as _;
+use std::io::Write;
 use std::net::{TcpListener, TcpStream};
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -122,6 +123,49 @@ fn main() -> ExitCode {
     }
 }
 
+/// What one of several PEs prints: whole lines that say which one it is.
+struct Lines {
+    name: String,
+    line: Vec<u8>,
+}
+
+impl Write for Lines {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        for &byte in bytes {
+            self.line.push(byte);
+            if byte == b'\n' {
+                self.print()?;
+            }
+        }
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Lines {
+    fn print(&mut self) -> std::io::Result<()> {
+        let mut output = std::io::stdout().lock();
+        write!(output, "{}: ", self.name)?;
+        output.write_all(&self.line)?;
+        self.line.clear();
+        output.flush()
+    }
+}
+
+impl Drop for Lines {
+    /// Prints what does not end with a line.
+    fn drop(&mut self) {
+        if !self.line.is_empty() {
+            self.line.push(b'\n');
+            // Nobody is told that nobody reads.
+            let _ = self.print();
+        }
+    }
+}
+
 impl Run {
     fn run(&self) -> Result<u8, Box<dyn Error>> {
         let options = Options {
@@ -146,6 +190,17 @@ impl Run {
         }
         for (pe, elf) in &self.also {
             machine.load(*pe, Rc::new(Image::open(elf)?), options.clone())?;
+        }
+        let ids: Vec<_> = machine.processors().map(Processor::id).collect();
+        if ids.len() > 1 {
+            for pe in ids {
+                let Some(processor) = machine.processor_mut(pe) else {
+                    continue;
+                };
+                let name = format!("{pe} {}", processor.image().name());
+                let line = Vec::new();
+                processor.set_output(Box::new(Lines { name, line }));
+            }
         }
         let first = self.pes.first().and_then(|&pe| machine.processor_mut(pe));
         let first = first.ok_or("no PE is named")?;

@@ -1,6 +1,7 @@
 //! One emulated PE, as a program of the host model of the chip.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::io::{Read, Write};
 use std::rc::Rc;
 
@@ -23,7 +24,7 @@ use crate::uart::Line;
 #[derive(Clone, Debug, PartialEq)]
 pub struct Options {
     /// Instructions from one look at the rest of the chip to the next. Packets that arrive meanwhile are
-    /// seen then.
+    /// seen then. Many PEs run faster in longer slices.
     pub slice: u64,
     /// Instructions without any progress after which the program is said to be in an endless loop.
     /// Sleeping, packets, writes to registers and accesses to other memories are progress; reading
@@ -266,7 +267,8 @@ impl Processor {
                 return Ok(Progress::Worked);
             }
             let idle = core.instructions - core.progress;
-            if idle > self.options.patience {
+            // Whoever waits for what a person types may do so for long.
+            if idle > self.options.patience && !self.lines.iter().any(Line::is_open) {
                 return Err(self.stop(Cause::NoProgress { instructions: idle }));
             }
             let event = core
@@ -433,6 +435,7 @@ fn status(cause: &Cause) -> Option<(u8, u32, Option<u32>)> {
         } => (BUS_FAULT, 1 << 8, None),
         Cause::UnknownAddress { address, .. } => (BUS_FAULT, 1 << 9 | 1 << 15, Some(address)),
         Cause::NoCode => (MEMORY_FAULT, 1, None),
+        Cause::NoMemory { .. } => (BUS_FAULT, 1 << 12, None),
         Cause::UndefinedInstruction { .. } => (USAGE_FAULT, 1 << 16, None),
         Cause::NoThumb => (USAGE_FAULT, 1 << 17, None),
         Cause::BadReturn { .. } => (USAGE_FAULT, 1 << 18, None),
@@ -440,6 +443,18 @@ fn status(cause: &Cause) -> Option<(u8, u32, Option<u32>)> {
         Cause::Unaligned => (USAGE_FAULT, 1 << 24, None),
         _ => return None,
     })
+}
+
+impl fmt::Debug for Processor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Processor")
+            .field("id", &self.id())
+            .field("program", &self.image.name())
+            .field("state", &self.state)
+            .field("place", &self.place())
+            .field("count", &self.count())
+            .finish_non_exhaustive()
+    }
 }
 
 impl Program for Processor {

@@ -1,7 +1,7 @@
 //! A UART of the chip, connected to the world outside.
 
 use std::io::{Read, Write};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, TryRecvError, channel};
 use std::time::Duration;
 
 use crate::cpu::Core;
@@ -38,6 +38,11 @@ impl Line {
         }
     }
 
+    /// Whether more bytes may come.
+    pub(crate) fn is_open(&self) -> bool {
+        self.input.is_some()
+    }
+
     /// Moves bytes both ways.
     pub(crate) fn exchange(&mut self, core: &mut Core) {
         let uart = self.uart;
@@ -49,8 +54,14 @@ impl Line {
                 .write_all(&bytes)
                 .and_then(|()| self.output.flush());
         }
-        while let Some(bytes) = self.input.as_ref().and_then(|input| input.try_recv().ok()) {
-            core.with_periphery(|periphery| periphery.send_to_uart(uart, &bytes));
+        while let Some(input) = &self.input {
+            match input.try_recv() {
+                Ok(bytes) => {
+                    core.with_periphery(|periphery| periphery.send_to_uart(uart, &bytes));
+                }
+                Err(TryRecvError::Empty) => break,
+                Err(TryRecvError::Disconnected) => self.input = None,
+            }
         }
     }
 

@@ -75,6 +75,11 @@ fn traces_are_readable() {
         "packets,registers",
     ]);
     assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+    let printed = text(&output.stdout);
+    assert!(
+        printed.starts_with("PE (1,1,2) packets: 1000 in "),
+        "{printed}"
+    );
     let trace = text(&output.stderr);
     for part in [
         " PE (1,1,2) packets: read  0xe20000f8 (ID of COMMS_GLOBAL) = 0x00000026, at 0x",

@@ -119,6 +119,24 @@ fn bad_instructions_are_named() {
         &drill(9, Options::default()),
         &["breakpoint instruction 3, at 0x"],
     );
+    expect(
+        &drill(14, Options::default()),
+        &[
+            "jump to an address without the Thumb bit, at 0x",
+            "(faults::wild_read+0x0)",
+        ],
+    );
+    expect(
+        &drill(15, Options::default()),
+        &[
+            "unaligned access by an instruction that forbids it, at 0x",
+            "(faults::unaligned+0x",
+        ],
+    );
+    expect(
+        &drill(16, Options::default()),
+        &["stack frame of an exception at 0x9fffffe0, where no memory is, at 0x"],
+    );
 }
 
 #[test]

@@ -20,7 +20,11 @@
 //!   are at that moment: a program must not rely on memory that another one still works on.
 //!   A PE's own SRAM cannot be reached through the chip while its program is polled.
 //! - **Sleep**: a program that makes no progress is not polled again before a packet reaches its ring,
-//!   or the transmitter that refused a packet is free, or a DMA job ends.
+//!   or the transmitter that refused a packet is free, or a DMA job ends, or the time comes that it
+//!   asked for ([`Pe::wake_at`]).
+//! - **Hardware**: a program may be a model of a PE's hardware below the traits, such as an emulator. It
+//!   gives the PE's [`registers`] the chip around them ([`registers::Surroundings`]) and counts its time
+//!   itself ([`Pe::advance_to`]).
 //! - **Faults** are described in [`fault`], counters in [`Counters`] and [`PeCounters`].
 //!
 //! [`script`] is the other kind of double: it plays a strict sequence of operations, for tests of one

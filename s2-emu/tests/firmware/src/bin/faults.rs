@@ -43,6 +43,9 @@ fn main() -> ! {
         11 => handled(),
         12 => sleep_for_ever(),
         13 => panic!("drill {}", 13),
+        14 => wild_jump(main_without_thumb()),
+        15 => unaligned(),
+        16 => lost_stack(),
         _ => println!("no such drill"),
     }
     exit(HANDLED.load(Ordering::Relaxed))
@@ -70,6 +73,22 @@ fn half_register(pointer: *mut u16) {
 fn wild_jump(address: u32) {
     // SAFETY: not at all.
     unsafe { asm!("bx {}", in(reg) address) };
+}
+
+fn main_without_thumb() -> u32 {
+    (wild_read as *const () as u32) & !1
+}
+
+#[inline(never)]
+fn unaligned() {
+    // SAFETY: not at all.
+    unsafe { asm!("ldrex {1}, [{0}]", in(reg) 0x8002, out(reg) _) };
+}
+
+/// An exception with a stack pointer that leads nowhere.
+fn lost_stack() {
+    // SAFETY: not at all.
+    unsafe { asm!("mov sp, {0}", "svc 0", in(reg) 0xa000_0000_u32, options(noreturn)) };
 }
 
 /// A region without access, of 256 bytes in the middle of the memory.
