@@ -31,6 +31,19 @@ pub struct TimeToFirstSpike {
     pub(crate) send_for_silent_label: bool,
 }
 
+impl TimeToFirstSpike {
+    /// No loss.
+    pub(crate) const NONE: Self = Self {
+        softmax_rate: 0,
+        late_rate: 0,
+        inverse_tau0: 0,
+        alpha: 0,
+        late_slope: 0,
+        silent_time: None,
+        send_for_silent_label: false,
+    };
+}
+
 /// A constant of the loss is out of its range; the variants name it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LossError {

@@ -38,6 +38,19 @@ pub struct Settings {
     pub silent_neurons: SilentNeurons,
 }
 
+impl Settings {
+    /// No descent.
+    pub(crate) const NONE: Self = Self {
+        method: Method::Sgd { momentum: 0.0 },
+        weight_decay: 0.0,
+        tau_synapse_ms: 0.0,
+        silent_neurons: SilentNeurons {
+            label_bump: 0,
+            hidden_bump: 0,
+        },
+    };
+}
+
 /// What silent neurons get instead of a gradient: neither a silent neuron nor the synapses onto it
 /// have one, so that nothing would ever wake them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]

@@ -7,6 +7,7 @@
 use core::alloc::Layout;
 use core::cell::RefCell;
 use core::fmt;
+use core::mem::MaybeUninit;
 
 use critical_section::Mutex;
 use linked_list_allocator::Heap;
@@ -85,21 +86,14 @@ fn allocate(layout: Layout) -> Result<*mut u8, Error> {
     })
 }
 
-/// Puts a value on the heap, for good.
+/// Memory for a value, for good.
 ///
 /// # Errors
-/// [`Error`]; `make` is not called then.
-pub fn place<T, E>(
-    make: impl FnOnce() -> Result<T, E>,
-) -> Result<Result<&'static mut T, E>, Error> {
-    let memory = allocate(Layout::new::<T>())?.cast::<T>();
-    Ok(make().map(|value| {
-        // SAFETY: the memory was allocated for a `T`, is never freed, and nobody else has it.
-        unsafe {
-            memory.write(value);
-            &mut *memory
-        }
-    }))
+/// [`Error`].
+pub fn uninit<T>() -> Result<&'static mut MaybeUninit<T>, Error> {
+    let memory = allocate(Layout::new::<T>())?.cast::<MaybeUninit<T>>();
+    // SAFETY: the memory was allocated for a `T`, is never freed, and nobody else has it.
+    Ok(unsafe { &mut *memory })
 }
 
 /// Zeroed memory of `blocks` times 16 bytes, for good: aligned for DMA and receive rings.

@@ -124,12 +124,23 @@ fn ring(words: u32) -> Result<(&'static mut [Block], usize), Stop> {
     Ok((ring, room))
 }
 
-fn work<P: Specified + 'static>(start: Start) -> Result<Infallible, Stop> {
-    let mut live = Live::new();
+/// What a program runs with.
+struct Ready<P: 'static> {
+    program: &'static mut P,
+    pe: Pe,
+    ticker: Ticker,
+    array_bytes: usize,
+}
+
+/// Everything from the data specification to the first command. Not part of its caller, whose stack
+/// would keep what is needed here only.
+#[inline(never)]
+fn prepare<P: Specified + 'static>(start: Start, live: &mut Live) -> Result<Ready<P>, Stop> {
     let body = specification::read::<P>(specification())?;
     let mut peripherals = start.peripherals;
     let (ring, array_bytes) = ring(body.ring_words)?;
-    let program = heap::place(|| P::new(body.config))??;
+    let program = heap::uninit()?.write(P::EMPTY);
+    program.configure(body.config);
     heap::seal();
     let receiver = Receiver::new(
         peripherals.ring_0,
@@ -140,7 +151,7 @@ fn work<P: Specified + 'static>(start: Start) -> Result<Infallible, Stop> {
     .map_err(|_| specification::Error::Ring {
         found: body.ring_words,
     })?;
-    let mut pe = Pe {
+    let pe = Pe {
         sender: Sender::new(peripherals.transmit),
         receiver,
         channel: WindowCopy::new(peripherals.window, start.pe),
@@ -148,7 +159,7 @@ fn work<P: Specified + 'static>(start: Start) -> Result<Infallible, Stop> {
     };
     let per_ms = BOARD.timer_frequency / 1000;
     let period = body.time_out_ms.saturating_mul(per_ms) / TICKS_PER_TIME_OUT;
-    let mut ticker = Ticker::new(
+    let ticker = Ticker::new(
         peripherals.timer_1,
         NonZeroU32::new(period).unwrap_or(NonZeroU32::MIN),
     );
@@ -163,7 +174,22 @@ fn work<P: Specified + 'static>(start: Start) -> Result<Infallible, Stop> {
     }
     live.update(|record| record.heap_used = heap::used() as u32);
     live.set_status(Status::Ready);
+    Ok(Ready {
+        program,
+        pe,
+        ticker,
+        array_bytes,
+    })
+}
 
+fn work<P: Specified + 'static>(start: Start) -> Result<Infallible, Stop> {
+    let mut live = Live::new();
+    let Ready {
+        program,
+        mut pe,
+        mut ticker,
+        array_bytes,
+    } = prepare::<P>(start, &mut live)?;
     let mut last = 0;
     loop {
         let command = next_command(last, &mut ticker);

@@ -50,8 +50,10 @@ pub fn monitor() -> ! {
     let mut channel = WindowCopy::new(peripherals.window, start.pe);
     let period = NonZeroU32::new(BOARD.timer_frequency / 10).expect("the clock is not that slow");
     let mut ticker = Ticker::new(peripherals.timer_1, period);
-    let seen = heap::place(|| Ok::<_, ()>([(0, 0); PES]));
-    let seen = seen.expect("the heap has room").expect("made above");
+    let Ok(seen) = heap::uninit::<[(u32, u32); PES]>() else {
+        unreachable!("the heap has room for it");
+    };
+    let seen = seen.write([(0, 0); PES]);
     let mut record = Aligned([Record::zeroed()]);
     heap::seal();
     // SAFETY: interrupts are masked by PRIMASK, so that unmasking one here calls no handler.

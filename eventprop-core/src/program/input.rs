@@ -51,7 +51,29 @@ pub struct Layout {
     pub bytes: usize,
 }
 
+impl Layout {
+    const EMPTY: Self = Self {
+        status: Region::EMPTY,
+        order: Region::EMPTY,
+        sample: Region::EMPTY,
+        bytes: 0,
+    };
+}
+
 impl Config {
+    const EMPTY: Self = Self {
+        source: 0,
+        downstream: Neighbours::NONE,
+        replica: 0,
+        replicas: 0,
+        steps: 0,
+        tick_bits: 0,
+        channels: 0,
+        events_per_step: 0,
+        sample_bytes: 0,
+        window: 0,
+    };
+
     fn check(&self) -> Result<(), Fault> {
         check_replica(self.replica, self.replicas)?;
         check_steps(self.steps, self.tick_bits, self.window)?;
@@ -155,26 +177,30 @@ impl Program for Input {
         config.check()
     }
 
-    fn new(config: Config) -> Result<Self, Fault> {
-        config.check()?;
-        Ok(Self {
-            config,
-            layout: config.layout(),
-            port: Port {
-                source: config.source,
-                direction: Direction::Downstream,
-                neighbours: config.downstream,
-            },
-            outbox: Outbox::new(config.downstream, config.window),
-            run: None,
-            minibatch: 0,
-            sample: 0,
-            loaded: false,
-            step: 0,
-            sent: 0,
-            in_step: 0,
-            status: Status::NEW,
-        })
+    const EMPTY: Self = Self {
+        config: Config::EMPTY,
+        layout: Layout::EMPTY,
+        port: Port::none(Direction::Downstream),
+        outbox: Outbox::EMPTY,
+        run: None,
+        minibatch: 0,
+        sample: 0,
+        loaded: false,
+        step: 0,
+        sent: 0,
+        in_step: 0,
+        status: Status::NEW,
+    };
+
+    fn configure(&mut self, config: Config) {
+        self.config = config;
+        self.layout = config.layout();
+        self.port = Port {
+            source: config.source,
+            direction: Direction::Downstream,
+            neighbours: config.downstream,
+        };
+        self.outbox.configure(config.downstream, config.window);
     }
 
     fn memory_bytes(config: &Config) -> usize {

@@ -104,7 +104,55 @@ pub struct Layout {
     pub bytes: usize,
 }
 
+impl Layout {
+    const EMPTY: Self = Self {
+        status: Region::EMPTY,
+        table: Region::EMPTY,
+        weights: Region::EMPTY,
+        gradient: Region::EMPTY,
+        spike_counts: Region::EMPTY,
+        membrane: Region::EMPTY,
+        current: Region::EMPTY,
+        events: Region::EMPTY,
+        slopes: Region::EMPTY,
+        errors: Region::EMPTY,
+        ends: Region::EMPTY,
+        arrivals: Region::EMPTY,
+        arrival_ends: Region::EMPTY,
+        sums: Region::EMPTY,
+        forward_words: Region::EMPTY,
+        forward_flags: Region::EMPTY,
+        backward_words: Region::EMPTY,
+        backward_flags: Region::EMPTY,
+        bytes: 0,
+    };
+}
+
 impl Config {
+    const EMPTY: Self = Self {
+        source: 0,
+        upstream: Neighbours::NONE,
+        upstream_events: [0; MAX_NEIGHBOURS],
+        downstream: Neighbours::NONE,
+        replica: 0,
+        replicas: 0,
+        scheme: Scheme::Exact,
+        steps: 0,
+        tick_bits: 0,
+        spikes_per_step: 0,
+        slope_floor: 0,
+        layer: 0,
+        inputs: 0,
+        first_neuron: 0,
+        neurons: 0,
+        upstream_has_neurons: false,
+        split: false,
+        downstream_split: false,
+        spike_capacity: 0,
+        arrival_capacity: 0,
+        window: 0,
+    };
+
     fn check(&self) -> Result<(), Fault> {
         check_replica(self.replica, self.replicas)?;
         check_steps(self.steps, self.tick_bits, self.window)?;
@@ -324,48 +372,54 @@ impl Program for Layer {
         config.check()
     }
 
-    fn new(config: Config) -> Result<Self, Fault> {
-        config.check()?;
+    const EMPTY: Self = Self {
+        config: Config::EMPTY,
+        layout: Layout::EMPTY,
+        up: Port::none(Direction::Upstream),
+        down: Port::none(Direction::Downstream),
+        forward_in: Inbox::EMPTY,
+        forward_out: Outbox::EMPTY,
+        backward_in: Inbox::EMPTY,
+        backward_out: Outbox::EMPTY,
+        share: Share::NONE,
+        mode: Mode::Train,
+        phase: Phase::Done,
+        minibatch: 0,
+        hand_over: HandOver::NEW,
+        sample: 0,
+        step: 0,
+        consumed: 0,
+        arrived: 0,
+        back: 0,
+        answered: 0,
+        sending: false,
+        awake: false,
+        status: Status::NEW,
+    };
+
+    fn configure(&mut self, config: Config) {
         let port = |direction, neighbours| Port {
             source: config.source,
             direction,
             neighbours,
         };
         let errors = [config.events_per_step() as u16; MAX_NEIGHBOURS];
-        Ok(Self {
-            config,
-            layout: config.layout(),
-            up: port(Direction::Upstream, config.upstream),
-            down: port(Direction::Downstream, config.downstream),
-            forward_in: Inbox::new(config.upstream, config.upstream_events(), 1, config.window),
-            forward_out: Outbox::new(config.downstream, config.window),
-            backward_in: Inbox::new(
-                config.downstream,
-                &errors[..config.downstream.len()],
-                config.downstream_lanes(),
-                config.window,
-            ),
-            backward_out: Outbox::new(config.upstream, config.window),
-            share: Share {
-                replica: 0,
-                replicas: 1,
-                samples: 0,
-                batch: 1,
-            },
-            mode: Mode::Evaluate,
-            phase: Phase::Done,
-            minibatch: 0,
-            hand_over: HandOver::default(),
-            sample: 0,
-            step: 0,
-            consumed: 0,
-            arrived: 0,
-            back: 0,
-            answered: 0,
-            sending: false,
-            awake: true,
-            status: Status::NEW,
-        })
+        self.config = config;
+        self.layout = config.layout();
+        self.up = port(Direction::Upstream, config.upstream);
+        self.down = port(Direction::Downstream, config.downstream);
+        self.forward_in
+            .configure(config.upstream, config.upstream_events(), 1, config.window);
+        self.forward_out.configure(config.downstream, config.window);
+        self.backward_in.configure(
+            config.downstream,
+            &errors[..config.downstream.len()],
+            config.downstream_lanes(),
+            config.window,
+        );
+        self.backward_out.configure(config.upstream, config.window);
+        // What is in the memory is not known.
+        self.awake = true;
     }
 
     fn memory_bytes(config: &Config) -> usize {

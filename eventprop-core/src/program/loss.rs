@@ -98,7 +98,35 @@ pub struct Layout {
     pub bytes: usize,
 }
 
+impl Layout {
+    const EMPTY: Self = Self {
+        status: Region::EMPTY,
+        silent_labels: Region::EMPTY,
+        first: Region::EMPTY,
+        times: Region::EMPTY,
+        errors: Region::EMPTY,
+        order: Region::EMPTY,
+        head: Region::EMPTY,
+        words: Region::EMPTY,
+        flags: Region::EMPTY,
+        bytes: 0,
+    };
+}
+
 impl Config {
+    const EMPTY: Self = Self {
+        source: 0,
+        upstream: Neighbours::NONE,
+        upstream_events: [0; MAX_NEIGHBOURS],
+        replica: 0,
+        replicas: 0,
+        steps: 0,
+        tick_bits: 0,
+        outputs: 0,
+        loss: TimeToFirstSpike::NONE,
+        window: 0,
+    };
+
     fn check(&self) -> Result<(), Fault> {
         check_replica(self.replica, self.replicas)?;
         check_steps(self.steps, self.tick_bits, self.window)?;
@@ -216,37 +244,33 @@ impl Program for Loss {
         config.check()
     }
 
-    fn new(config: Config) -> Result<Self, Fault> {
-        config.check()?;
-        let nowhere = s2_hal::dma::Address(0);
-        let run = Run {
-            mode: Mode::Evaluate,
-            samples: 0,
-            batch: 1,
-            order: nowhere,
-            data: nowhere,
-            stride: 0,
-            results: nowhere,
+    const EMPTY: Self = Self {
+        config: Config::EMPTY,
+        layout: Layout::EMPTY,
+        port: Port::none(Direction::Upstream),
+        inbox: Inbox::EMPTY,
+        outbox: Outbox::EMPTY,
+        run: Run::NONE,
+        share: Share::NONE,
+        phase: Phase::Done,
+        minibatch: 0,
+        hand_over: HandOver::NEW,
+        sample: 0,
+        step: 0,
+        status: Status::NEW,
+    };
+
+    fn configure(&mut self, config: Config) {
+        self.config = config;
+        self.layout = config.layout();
+        self.port = Port {
+            source: config.source,
+            direction: Direction::Upstream,
+            neighbours: config.upstream,
         };
-        Ok(Self {
-            config,
-            layout: config.layout(),
-            port: Port {
-                source: config.source,
-                direction: Direction::Upstream,
-                neighbours: config.upstream,
-            },
-            inbox: Inbox::new(config.upstream, config.upstream_events(), 1, config.window),
-            outbox: Outbox::new(config.upstream, config.window),
-            run,
-            share: Share::new(config.replica, config.replicas, &run),
-            phase: Phase::Done,
-            minibatch: 0,
-            hand_over: HandOver::default(),
-            sample: 0,
-            step: 0,
-            status: Status::NEW,
-        })
+        self.inbox
+            .configure(config.upstream, config.upstream_events(), 1, config.window);
+        self.outbox.configure(config.upstream, config.window);
     }
 
     fn memory_bytes(config: &Config) -> usize {

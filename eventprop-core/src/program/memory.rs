@@ -28,6 +28,13 @@ impl<T> Clone for Region<T> {
 impl<T> Copy for Region<T> {}
 
 impl<T> Region<T> {
+    /// No values.
+    pub(crate) const EMPTY: Self = Self {
+        offset: 0,
+        len: 0,
+        of: PhantomData,
+    };
+
     /// Bytes that the values take.
     #[must_use]
     pub const fn bytes(&self) -> usize {

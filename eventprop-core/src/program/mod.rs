@@ -415,11 +415,25 @@ pub trait Program: Sized {
     /// [`Fault::Configuration`] for a number outside its range.
     fn check(config: &Self::Config) -> Result<(), Fault>;
 
-    /// Takes its configuration.
+    /// A program that can do nothing before it is configured.
+    const EMPTY: Self;
+
+    /// Takes a configuration that was [checked](Self::check), once. (One that was not may make the
+    /// program panic later.)
+    ///
+    /// A PE makes its program so, in the memory that it stays in: its stack has no room for one.
+    fn configure(&mut self, config: Self::Config);
+
+    /// A program with a configuration.
     ///
     /// # Errors
     /// As for [`check`](Self::check).
-    fn new(config: Self::Config) -> Result<Self, Fault>;
+    fn new(config: Self::Config) -> Result<Self, Fault> {
+        Self::check(&config)?;
+        let mut program = Self::EMPTY;
+        program.configure(config);
+        Ok(program)
+    }
 
     /// Bytes of the memory that [`start`](Self::start) and [`poll`](Self::poll) are given at least.
     fn memory_bytes(config: &Self::Config) -> usize;
@@ -538,6 +552,19 @@ pub struct Run {
     pub results: dma::Address,
 }
 
+impl Run {
+    /// Nothing to do.
+    const NONE: Self = Self {
+        mode: Mode::Train,
+        samples: 0,
+        batch: 1,
+        order: dma::Address(0),
+        data: dma::Address(0),
+        stride: 0,
+        results: dma::Address(0),
+    };
+}
+
 /// Which samples of a run belong to one replica: of each minibatch, every `replicas`-th.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Share {
@@ -548,6 +575,14 @@ pub(crate) struct Share {
 }
 
 impl Share {
+    /// Nothing.
+    pub(crate) const NONE: Self = Self {
+        replica: 0,
+        replicas: 1,
+        samples: 0,
+        batch: 1,
+    };
+
     pub(crate) fn new(replica: u32, replicas: u32, run: &Run) -> Self {
         // Minibatches matter to training only.
         let batch = if run.mode == Mode::Train {
@@ -584,7 +619,7 @@ impl Share {
 }
 
 /// The hand-over between a replica's program and the optimiser at the end of each minibatch.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug)]
 pub(crate) struct HandOver {
     /// Minibatches since the program was loaded.
     updates: u32,
@@ -592,6 +627,11 @@ pub(crate) struct HandOver {
 }
 
 impl HandOver {
+    pub(crate) const NEW: Self = Self {
+        updates: 0,
+        released: false,
+    };
+
     /// What is told to the optimiser.
     pub(crate) fn ready(&self) -> Message {
         Message::Ready {

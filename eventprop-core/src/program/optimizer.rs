@@ -36,6 +36,13 @@ pub struct Part {
 }
 
 impl Part {
+    const NONE: Self = Self {
+        inputs: 0,
+        first_neuron: 0,
+        neurons: 0,
+        output: false,
+    };
+
     /// Number of weights.
     #[must_use]
     pub fn weights(&self) -> usize {
@@ -130,7 +137,34 @@ pub struct Layout {
     pub bytes: usize,
 }
 
+impl Layout {
+    const EMPTY: Self = Self {
+        status: Region::EMPTY,
+        progress: Region::EMPTY,
+        homes: Region::EMPTY,
+        weights: Region::EMPTY,
+        first: Region::EMPTY,
+        second: Region::EMPTY,
+        bumps: Region::EMPTY,
+        counts: Region::EMPTY,
+        gradient: Region::EMPTY,
+        sum: Region::EMPTY,
+        bytes: 0,
+    };
+}
+
 impl Config {
+    const EMPTY: Self = Self {
+        source: 0,
+        replicas: 0,
+        parts: [Part::NONE; MAX_PARTS],
+        parts_len: 0,
+        outputs: 0,
+        reporting: [0; 8],
+        release: Release::Router,
+        settings: Settings::NONE,
+    };
+
     fn check(&self) -> Result<(), Fault> {
         check_replica(0, self.replicas)?;
         require(
@@ -270,19 +304,21 @@ impl Program for Optimizer {
         config.check()
     }
 
-    fn new(config: Config) -> Result<Self, Fault> {
-        config.check()?;
-        Ok(Self {
-            layout: config.layout(),
-            config,
-            phase: Phase::Done,
-            samples: 0,
-            batch: 1,
-            minibatch: 0,
-            updates: 0,
-            reported: [0; 8],
-            status: Status::NEW,
-        })
+    const EMPTY: Self = Self {
+        config: Config::EMPTY,
+        layout: Layout::EMPTY,
+        phase: Phase::Done,
+        samples: 0,
+        batch: 0,
+        minibatch: 0,
+        updates: 0,
+        reported: [0; 8],
+        status: Status::NEW,
+    };
+
+    fn configure(&mut self, config: Config) {
+        self.config = config;
+        self.layout = config.layout();
     }
 
     fn memory_bytes(config: &Config) -> usize {

@@ -107,6 +107,15 @@ pub(crate) struct Port {
 }
 
 impl Port {
+    /// To nobody.
+    pub(crate) const fn none(direction: Direction) -> Self {
+        Self {
+            source: 0,
+            direction,
+            neighbours: Neighbours::NONE,
+        }
+    }
+
     /// Packs and sends a message; `false` when the transmitter is busy. Returns the packet sent.
     pub(crate) fn send(
         &self,
@@ -225,28 +234,39 @@ pub(crate) struct Place {
 }
 
 impl Inbox {
-    /// `capacity`: events that each source may send in a step; `lanes`: packets per event.
-    pub(crate) fn new(sources: Neighbours, capacity: &[u16], lanes: usize, window: usize) -> Self {
+    /// An inbox without sources.
+    pub(crate) const EMPTY: Self = Self {
+        sources: Neighbours::NONE,
+        capacity: [0; MAX_NEIGHBOURS],
+        start: [0; MAX_NEIGHBOURS],
+        words_per_step: 0,
+        lanes: 0,
+        window: 0,
+        expected: 0,
+        acknowledged: 0,
+        telling: None,
+        steps: [[Partial::NEW; MAX_NEIGHBOURS]; MAX_WINDOW],
+    };
+
+    /// Gives an empty inbox its sources. `capacity`: events that each source may send in a step; `lanes`:
+    /// packets per event.
+    pub(crate) fn configure(
+        &mut self,
+        sources: Neighbours,
+        capacity: &[u16],
+        lanes: usize,
+        window: usize,
+    ) {
         assert!(capacity.len() == sources.len() && (1..=MAX_WINDOW).contains(&window));
-        let mut this = Self {
-            sources,
-            capacity: [0; MAX_NEIGHBOURS],
-            start: [0; MAX_NEIGHBOURS],
-            words_per_step: 0,
-            lanes,
-            window,
-            expected: 0,
-            acknowledged: 0,
-            telling: None,
-            steps: [[Partial::NEW; MAX_NEIGHBOURS]; MAX_WINDOW],
-        };
+        self.sources = sources;
+        self.lanes = lanes;
+        self.window = window;
         for (n, &events) in capacity.iter().enumerate() {
-            this.capacity[n] = events;
-            this.start[n] = this.words_per_step as u32;
+            self.capacity[n] = events;
+            self.start[n] = self.words_per_step as u32;
             // Whole words of bits per source, so that a step of one source is cleared by itself.
-            this.words_per_step += (usize::from(events) * lanes).next_multiple_of(32);
+            self.words_per_step += (usize::from(events) * lanes).next_multiple_of(32);
         }
-        this
     }
 
     /// Length of the two memories of an inbox.
@@ -511,16 +531,21 @@ pub(crate) struct Outbox {
 }
 
 impl Outbox {
-    pub(crate) fn new(receivers: Neighbours, window: usize) -> Self {
-        Self {
-            receivers,
-            window: window as u32,
-            position: 0,
-            acknowledged: [0; MAX_NEIGHBOURS],
-            target: 0,
-            packet: 0,
-            sum: Checksum::NEW,
-        }
+    /// An outbox without receivers.
+    pub(crate) const EMPTY: Self = Self {
+        receivers: Neighbours::NONE,
+        window: 0,
+        position: 0,
+        acknowledged: [0; MAX_NEIGHBOURS],
+        target: 0,
+        packet: 0,
+        sum: Checksum::NEW,
+    };
+
+    /// Gives an empty outbox its receivers.
+    pub(crate) fn configure(&mut self, receivers: Neighbours, window: usize) {
+        self.receivers = receivers;
+        self.window = window as u32;
     }
 
     /// Whether another step may be sent.
