@@ -41,7 +41,11 @@ pub struct Settings {
 impl Settings {
     /// No descent.
     pub(crate) const NONE: Self = Self {
-        method: Method::Sgd { momentum: 0.0 },
+        method: Method::Adam {
+            beta1: 0.0,
+            beta2: 0.0,
+            epsilon: 0.0,
+        },
         weight_decay: 0.0,
         tau_synapse_ms: 0.0,
         silent_neurons: SilentNeurons {

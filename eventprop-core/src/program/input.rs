@@ -180,7 +180,7 @@ impl Program for Input {
     const EMPTY: Self = Self {
         config: Config::EMPTY,
         layout: Layout::EMPTY,
-        port: Port::none(Direction::Downstream),
+        port: Port::NONE,
         outbox: Outbox::EMPTY,
         run: None,
         minibatch: 0,
@@ -189,10 +189,11 @@ impl Program for Input {
         step: 0,
         sent: 0,
         in_step: 0,
-        status: Status::NEW,
+        status: Status::EMPTY,
     };
 
     fn configure(&mut self, config: Config) {
+        self.status = Status::NEW;
         self.config = config;
         self.layout = config.layout();
         self.port = Port {

@@ -375,8 +375,8 @@ impl Program for Layer {
     const EMPTY: Self = Self {
         config: Config::EMPTY,
         layout: Layout::EMPTY,
-        up: Port::none(Direction::Upstream),
-        down: Port::none(Direction::Downstream),
+        up: Port::NONE,
+        down: Port::NONE,
         forward_in: Inbox::EMPTY,
         forward_out: Outbox::EMPTY,
         backward_in: Inbox::EMPTY,
@@ -394,10 +394,11 @@ impl Program for Layer {
         answered: 0,
         sending: false,
         awake: false,
-        status: Status::NEW,
+        status: Status::EMPTY,
     };
 
     fn configure(&mut self, config: Config) {
+        self.status = Status::NEW;
         let port = |direction, neighbours| Port {
             source: config.source,
             direction,

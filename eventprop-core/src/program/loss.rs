@@ -247,7 +247,7 @@ impl Program for Loss {
     const EMPTY: Self = Self {
         config: Config::EMPTY,
         layout: Layout::EMPTY,
-        port: Port::none(Direction::Upstream),
+        port: Port::NONE,
         inbox: Inbox::EMPTY,
         outbox: Outbox::EMPTY,
         run: Run::NONE,
@@ -257,10 +257,11 @@ impl Program for Loss {
         hand_over: HandOver::NEW,
         sample: 0,
         step: 0,
-        status: Status::NEW,
+        status: Status::EMPTY,
     };
 
     fn configure(&mut self, config: Config) {
+        self.status = Status::NEW;
         self.config = config;
         self.layout = config.layout();
         self.port = Port {

@@ -415,7 +415,8 @@ pub trait Program: Sized {
     /// [`Fault::Configuration`] for a number outside its range.
     fn check(config: &Self::Config) -> Result<(), Fault>;
 
-    /// A program that can do nothing before it is configured.
+    /// A program that can do nothing before it is configured: all bits zero, so that it takes no memory for
+    /// constants.
     const EMPTY: Self;
 
     /// Takes a configuration that was [checked](Self::check), once. (One that was not may make the
@@ -557,7 +558,7 @@ impl Run {
     const NONE: Self = Self {
         mode: Mode::Train,
         samples: 0,
-        batch: 1,
+        batch: 0,
         order: dma::Address(0),
         data: dma::Address(0),
         stride: 0,
@@ -578,9 +579,9 @@ impl Share {
     /// Nothing.
     pub(crate) const NONE: Self = Self {
         replica: 0,
-        replicas: 1,
+        replicas: 0,
         samples: 0,
-        batch: 1,
+        batch: 0,
     };
 
     pub(crate) fn new(replica: u32, replicas: u32, run: &Run) -> Self {
@@ -691,6 +692,12 @@ pub struct Status {
 }
 
 impl Status {
+    /// All bits zero.
+    pub(crate) const EMPTY: Self = Self {
+        smallest_slope: 0,
+        ..Self::NEW
+    };
+
     /// Nothing counted.
     pub const NEW: Self = Self {
         saturations: 0,

@@ -313,10 +313,11 @@ impl Program for Optimizer {
         minibatch: 0,
         updates: 0,
         reported: [0; 8],
-        status: Status::NEW,
+        status: Status::EMPTY,
     };
 
     fn configure(&mut self, config: Config) {
+        self.status = Status::NEW;
         self.config = config;
         self.layout = config.layout();
     }

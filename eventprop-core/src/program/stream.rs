@@ -108,13 +108,11 @@ pub(crate) struct Port {
 
 impl Port {
     /// To nobody.
-    pub(crate) const fn none(direction: Direction) -> Self {
-        Self {
-            source: 0,
-            direction,
-            neighbours: Neighbours::NONE,
-        }
-    }
+    pub(crate) const NONE: Self = Self {
+        source: 0,
+        direction: Direction::Downstream,
+        neighbours: Neighbours::NONE,
+    };
 
     /// Packs and sends a message; `false` when the transmitter is busy. Returns the packet sent.
     pub(crate) fn send(

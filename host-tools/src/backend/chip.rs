@@ -10,7 +10,7 @@ use eventprop_core::program::input::sample;
 use eventprop_core::program::loss::{FirstSpike, SampleResult};
 use eventprop_core::program::memory::Region;
 use eventprop_core::program::optimizer::{Home, ProgressBlock};
-use eventprop_core::program::{Mode, Run, Status};
+use eventprop_core::program::{Mode, Run, Status, Waiting};
 use eventprop_core::tables::Coefficients;
 use s2_hal::dma::Address;
 use s2_hal::topology::PeId;
@@ -52,6 +52,20 @@ pub trait Executor {
     /// # Errors
     /// Which PE stopped, or waits, and why. The chip is in no defined state then.
     fn run(&mut self, mapping: &Mapping, run: Run) -> Result<()>;
+}
+
+/// How far from the cause of a standstill a program is that waits: the others wait for the one with the
+/// least rank.
+pub(super) fn rank(waiting: &Waiting) -> usize {
+    match waiting {
+        Waiting::Nothing => 0,
+        Waiting::Events { .. } => 1,
+        Waiting::Marker { arrived: 1.., .. } => 2,
+        Waiting::Marker { .. } => 3,
+        Waiting::Acknowledgement { .. } => 4,
+        Waiting::Gradients { .. } => 5,
+        _ => 6,
+    }
 }
 
 /// A backend that has a chip execute the programs.

@@ -8,9 +8,9 @@ use std::rc::Rc;
 
 use bsp::command::Command;
 use bsp::layout;
-use bsp::record::{Record, Status};
+use bsp::record::{Cause, Record, Status};
 use bsp::specification::Image;
-use eventprop_core::program::{Run, Waiting};
+use eventprop_core::program::Run;
 use s2_emu::{Machine, Options, RunError};
 use s2_hal::dma::Address;
 use s2_hal::mock;
@@ -18,7 +18,7 @@ use s2_hal::mock::fault::FaultPlan;
 use s2_hal::topology::PeId;
 
 use super::Setup;
-use super::chip::{Executor, OnChip};
+use super::chip::{Executor, OnChip, rank};
 use crate::error::{Error, Result};
 use crate::experiment::Routing;
 use crate::mapping::{Mapping, Placement};
@@ -140,31 +140,26 @@ impl Silicon {
             .iter()
             .map(|placement| Ok((placement, self.record(placement.pe)?)))
             .collect::<Result<_>>()?;
-        // What a program says itself is nearest to the cause; one that only waited too long says what for.
-        let stopped = |record: &Record| record.status().is_some_and(Status::is_stopped);
-        let timed_out = |record: &Record| record.status() == Some(Status::TimeOut);
         let mut causes: Vec<_> = records
             .iter()
-            .filter(|(_, record)| stopped(record))
-            .collect();
-        causes.sort_by_key(|(_, record)| {
-            let neighbour = record.waiting().and_then(|waiting| waiting.source());
-            (timed_out(record), neighbour.is_none())
-        });
-        let named = |waiting: Option<Waiting>| {
-            let source = waiting.and_then(|waiting| waiting.source());
-            source.map_or(String::new(), |n| {
-                format!(" (source {n} is {})", mapping.describe(n))
-            })
-        };
-        let texts: Vec<_> = causes
-            .iter()
-            .take(8)
+            .filter(|(_, record)| record.status().is_some_and(Status::is_stopped))
             .map(|(placement, record)| {
-                let waiting = timed_out(record).then(|| record.waiting()).flatten();
-                format!("{record}, {}{}", placement.role, named(waiting))
+                // Of programs that stop, those that only waited too long come last.
+                let waiting = match record.cause() {
+                    Some(Cause::TimeOut(waiting)) => Some(waiting),
+                    _ => None,
+                };
+                let source = waiting.and_then(|waiting| waiting.source());
+                let named = source.map_or(String::new(), |n| {
+                    format!(" (source {n} is {})", mapping.describe(n))
+                });
+                let text = format!("{record}, {}{named}", placement.role);
+                (waiting.map(|waiting| rank(&waiting)), text)
             })
             .collect();
+        // What stands first is nearest to the cause: the others wait for it.
+        causes.sort_by_key(|&(rank, _)| rank);
+        let texts: Vec<_> = causes.into_iter().take(8).map(|(_, text)| text).collect();
         match outcome {
             _ if !texts.is_empty() => Err(Error::new(texts.join("; ")).at("chip")),
             Ok(_) => Ok(()),

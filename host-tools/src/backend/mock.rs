@@ -12,7 +12,7 @@ use s2_hal::router::Router as _;
 use s2_hal::topology::PeId;
 
 use super::Setup;
-use super::chip::{Executor, OnChip};
+use super::chip::{Executor, OnChip, rank};
 use super::model::Vectorised;
 use crate::error::{Error, Result};
 use crate::mapping::{self, DATA_BYTES, DATA_OFFSET, Mapping, Placement};
@@ -179,20 +179,11 @@ impl Model {
                         } else {
                             format!("{} waits for {what}{}", role(*pe), named(what.source()))
                         };
-                        // What stands first is nearest to the cause: the others wait for it.
-                        let rank = match what {
-                            _ if ignored > 0 => 0,
-                            Waiting::Nothing => 0,
-                            Waiting::Events { .. } => 1,
-                            Waiting::Marker { arrived: 1.., .. } => 2,
-                            Waiting::Marker { .. } => 3,
-                            Waiting::Acknowledgement { .. } => 4,
-                            Waiting::Gradients { .. } => 5,
-                            _ => 6,
-                        };
+                        let rank = if ignored > 0 { 0 } else { rank(&what) };
                         (rank, text)
                     })
                     .collect();
+                // What stands first is nearest to the cause: the others wait for it.
                 causes.sort_by_key(|&(rank, _)| rank);
                 let more = causes.len().saturating_sub(8);
                 causes.truncate(8);
