@@ -17,7 +17,7 @@ fn run() -> ! {
                 return;
             };
             hprintln!("{}", if on { "on" } else { "off" });
-            delay.delay_ms(250);
+            delay.delay_ms(100);
         }
     }
 

@@ -3,6 +3,9 @@
 use std::fmt;
 use std::rc::Rc;
 
+use bsp::layout;
+use bsp::record::Record;
+use bsp::specification;
 use s2_hal::dma::Address;
 use s2_hal::mock::{self, Chip, Config, PeCounters, RunReport};
 use s2_hal::topology::PeId;
@@ -198,6 +201,18 @@ impl Machine {
     pub fn processor_mut(&mut self, pe: PeId) -> Option<&mut Processor> {
         let found = self.processors.iter_mut().find(|(id, _)| *id == pe);
         found.map(|(_, processor)| processor)
+    }
+
+    /// What the program of a PE says of itself, if it keeps a record as the firmware of `bsp` does.
+    pub fn record(&self, pe: PeId) -> Option<Record> {
+        let address = Address::pe_sram(pe, layout::RECORD.start)?;
+        let mut record: Record = bytemuck::Zeroable::zeroed();
+        let bytes = bytemuck::bytes_of_mut(&mut record);
+        self.chip.read(address, bytes).ok()?;
+        // Other programs may have anything there.
+        record.status()?;
+        specification::Image::from_word(record.image)?;
+        (record.pe() == Some(pe)).then_some(record)
     }
 
     /// All processors, in the order of loading.

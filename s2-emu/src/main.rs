@@ -234,6 +234,11 @@ impl Run {
         }
         if let Err(error) = result {
             eprintln!("s2-emu: {error}");
+            // What programs say themselves is nearest to the cause.
+            let ids = machine.processors().map(Processor::id);
+            for record in ids.filter_map(|pe| machine.record(pe)) {
+                eprintln!("s2-emu: the program's record: {record}");
+            }
             return Ok(FAILED);
         }
         let code = machine

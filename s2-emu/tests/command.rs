@@ -6,7 +6,7 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::process::{Child, Command, Output, Stdio};
 
-use common::program;
+use common::{program, project_program};
 
 fn s2_emu() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_s2-emu"));
@@ -59,6 +59,28 @@ fn bad_arguments_and_files_are_refused_with_what_would_be_right() {
     // A program for this computer.
     let output = run(&[env!("CARGO_BIN_EXE_s2-emu")]);
     assert!(text(&output.stderr).contains("an ELF file for thumbv7em-none-eabihf is needed"));
+}
+
+#[test]
+fn the_record_of_a_program_that_stopped_is_printed() {
+    let layer = project_program("layer");
+    let output = run(&[layer.to_str().unwrap(), "--pe", "7,6,1"]);
+    assert_eq!(output.status.code(), Some(101));
+    let message = text(&output.stderr);
+    assert!(message.starts_with("s2-emu: standstill"), "{message}");
+    assert!(
+        message.ends_with(
+            "s2-emu: the program's record: PE (7,6,1) layer: data specification: none found: the \
+             first word is 0x00000000 instead of 0xad130ad6\n"
+        ),
+        "{message}"
+    );
+    // Programs without a record are not made to have one.
+    let packets = program("packets");
+    let output = run(&[packets.to_str().unwrap()]);
+    assert_eq!(output.status.code(), Some(101));
+    let message = text(&output.stderr);
+    assert!(!message.contains("record"), "{message}");
 }
 
 #[test]

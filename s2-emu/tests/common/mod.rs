@@ -12,29 +12,53 @@ use s2_hal::dma::Address;
 use s2_hal::mock::Config;
 use s2_hal::topology::PeId;
 
+/// Builds programs for the chip as `arguments` say, in `folder` of this crate, and returns where they are.
+fn build(folder: &str, target: &str, arguments: &[&str]) -> PathBuf {
+    let target = Path::new(env!("CARGO_TARGET_TMPDIR")).join(target);
+    let status = Command::new(env!("CARGO"))
+        .args(["build", "--locked", "--quiet", "--target-dir"])
+        .arg(&target)
+        .args(["--target", "thumbv7em-none-eabihf"])
+        .args(arguments)
+        // Cargo finds its settings there.
+        .current_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join(folder))
+        .env_remove("RUSTFLAGS")
+        .status()
+        .expect("cargo can be started");
+    assert!(status.success(), "the programs in {folder} do not build");
+    target.join("thumbv7em-none-eabihf")
+}
+
 /// The file of a test program, built when a test first asks for one.
+#[allow(dead_code, reason = "some tests run the project's firmware only")]
 pub fn program(name: &str) -> PathBuf {
     static BUILT: OnceLock<PathBuf> = OnceLock::new();
+    let folder = BUILT.get_or_init(|| build("tests/firmware", "firmware", &["--release"]));
+    folder.join("release").join(name)
+}
+
+/// The file of one of the project's images, or of an example (`examples/NAME`), built when a test first
+/// asks for one.
+#[allow(dead_code, reason = "some tests run test programs only")]
+pub fn project_program(name: &str) -> PathBuf {
+    static BUILT: OnceLock<PathBuf> = OnceLock::new();
+    let arguments = "-p bsp --profile firmware --features firmware,provisional --bins --examples";
     let folder = BUILT.get_or_init(|| {
-        let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/firmware");
-        let target = Path::new(env!("CARGO_TARGET_TMPDIR")).join("firmware");
-        let status = Command::new(env!("CARGO"))
-            .args(["build", "--release", "--locked", "--quiet", "--target-dir"])
-            .arg(&target)
-            // It finds its settings there.
-            .current_dir(&source)
-            .env_remove("RUSTFLAGS")
-            .status()
-            .expect("cargo can be started");
-        assert!(status.success(), "the test programs do not build");
-        target.join("thumbv7em-none-eabihf/release")
+        let arguments: Vec<_> = arguments.split(' ').collect();
+        build("..", "bsp", &arguments)
     });
-    folder.join(name)
+    folder.join("firmware").join(name)
+}
+
+/// What is in the file of a program.
+pub fn open(program: &Path) -> Rc<Image> {
+    Rc::new(Image::open(program).expect("the linker makes firmware"))
 }
 
 /// A test program.
+#[allow(dead_code, reason = "some tests run the project's firmware only")]
 pub fn image(name: &str) -> Rc<Image> {
-    Rc::new(Image::open(&program(name)).expect("the linker makes firmware"))
+    open(&program(name))
 }
 
 /// A PE to run programs on.
