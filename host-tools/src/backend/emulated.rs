@@ -44,6 +44,14 @@ impl Emulated {
     /// # Errors
     /// What does not fit the chip, with the numbers; an image that is not there or of other formats.
     pub fn new(setup: Setup) -> Result<Self> {
+        Self::with_options(setup, &Options::default())
+    }
+
+    /// As [`new`](Self::new), with options of the emulator. The phase word is the record's in any case.
+    ///
+    /// # Errors
+    /// As [`new`](Self::new).
+    pub fn with_options(setup: Setup, options: &Options) -> Result<Self> {
         let backend = &setup.experiment.backend;
         if backend.routing != Routing::Direct {
             return Err(Error::new(
@@ -53,7 +61,9 @@ impl Emulated {
             .hint("routing = \"direct\""));
         }
         let (seed, folder) = (backend.delivery_seed, &backend.firmware);
-        Self::with_executor(&setup, |mapping| Silicon::new(mapping, seed, folder))
+        Self::with_executor(&setup, |mapping| {
+            Silicon::new(mapping, seed, folder, options)
+        })
     }
 
     /// The emulated PEs, for a look at what they have executed.
@@ -64,7 +74,7 @@ impl Emulated {
 }
 
 impl Silicon {
-    fn new(mapping: &Mapping, seed: u64, folder: &Path) -> Result<Self> {
+    fn new(mapping: &Mapping, seed: u64, folder: &Path, options: &Options) -> Result<Self> {
         let mut machine = Machine::new(mock::Config {
             seed,
             // A program that waits too long says so itself.
@@ -86,7 +96,7 @@ impl Silicon {
             let phase = layout::RECORD.start + Record::PHASE_OFFSET;
             let options = Options {
                 phase_word: Some(phase),
-                ..Options::default()
+                ..options.clone()
             };
             let processor = machine.load(*pe, image, options).map_err(|e| at(&e))?;
             processor.set_done(layout::RECORD.start, |status| {
