@@ -11,6 +11,7 @@ use std::fmt::Write as _;
 
 use serde::Serialize;
 
+use crate::backend::LayerWeights;
 use crate::error::Result;
 use crate::training::Plan;
 
@@ -76,32 +77,6 @@ pub struct Pe {
     pub folded_stacks: String,
 }
 
-/// Estimated cycles of the optimiser's update of a minibatch.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
-pub struct Update {
-    /// Replicas whose gradients are summed.
-    pub replicas: usize,
-    /// Estimated cycles.
-    pub estimated_cycles: f64,
-}
-
-impl Update {
-    /// What the update takes for other numbers of replicas, from two: a part for the weights and a part for
-    /// each replica. With one number given twice, that one's.
-    fn extrapolate([a, b]: [Self; 2], replicas: usize) -> Self {
-        let distance = |to: usize| to as f64 - a.replicas as f64;
-        let slope = if a.replicas == b.replicas {
-            0.0
-        } else {
-            (b.estimated_cycles - a.estimated_cycles) / distance(b.replicas)
-        };
-        Self {
-            replicas,
-            estimated_cycles: a.estimated_cycles + slope * distance(replicas),
-        }
-    }
-}
-
 /// What was measured.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Profile {
@@ -123,8 +98,6 @@ pub struct Profile {
     pub replica: Vec<Pe>,
     /// The optimiser.
     pub optimizer: Pe,
-    /// The update with the replicas of this profile, and with others.
-    pub updates: [Update; 2],
     /// What follows for a chip.
     pub chip: ChipEstimate,
 }
@@ -140,7 +113,7 @@ pub struct ChipEstimate {
     /// Estimated cycles per sample if one PE of a replica worked at a time: their sum, with what they take
     /// for waking.
     pub most_cycles_per_sample: f64,
-    /// Estimated cycles of the optimiser per minibatch.
+    /// Estimated cycles of the optimiser per minibatch, counted with all these replicas.
     pub update_cycles: f64,
     /// Estimated cycles of a replica's PEs for their part of the update, if one worked at a time.
     pub hand_over_cycles: f64,
@@ -160,13 +133,14 @@ pub struct Speed {
 }
 
 impl ChipEstimate {
-    /// Estimates the speed of a chip with so many replicas and minibatches of `batch` samples.
-    fn new(replica: &[Pe], updates: [Update; 2], replicas: usize, batch: usize) -> Self {
+    /// Estimates the speed of a chip with so many replicas like this one, whose optimiser takes `update`
+    /// cycles, and minibatches of `batch` samples.
+    #[must_use]
+    pub fn new(replica: &[Pe], update: f64, replicas: usize, batch: usize) -> Self {
         let cycles = |of: fn(&Pe) -> Work| replica.iter().map(move |pe| of(pe).estimated_cycles);
         let least = cycles(|pe| pe.forward + pe.backward).fold(0.0, f64::max);
         let most = cycles(|pe| pe.forward + pe.backward + pe.idle).sum();
         let hand_over = cycles(|pe| pe.update).sum();
-        let update = Update::extrapolate(updates, replicas).estimated_cycles;
         let rounds = batch.div_ceil(replicas) as f64;
         let speed = |mhz: u32, cycles: f64| f64::from(mhz) * 1e6 * batch as f64 / cycles;
         let speeds = FREQUENCIES_MHZ.map(|mhz| Speed {
@@ -186,20 +160,25 @@ impl ChipEstimate {
 }
 
 impl Profile {
-    /// Trains `minibatches` minibatches on emulated PEs, from the experiment's initial weights, and counts.
-    /// Start-up does not count. With `call_paths`, instructions are also counted by call path.
+    /// Trains `minibatches` minibatches on emulated PEs, from these weights on, and counts. Start-up does
+    /// not count. With `call_paths`, instructions are also counted by call path.
     ///
     /// The experiment's backend is to be `emulated`, with direct routing.
     ///
     /// # Errors
     /// What does not fit the chip, images that are not there, a fault of a program; and in a build without
     /// the feature `emulated`, how to build with it.
-    pub fn measure(plan: &Plan, minibatches: usize, call_paths: bool) -> Result<Self> {
+    pub fn measure(
+        plan: &Plan,
+        weights: &[LayerWeights],
+        minibatches: usize,
+        call_paths: bool,
+    ) -> Result<Self> {
         #[cfg(feature = "emulated")]
-        return measure::profile(plan, minibatches, call_paths);
+        return measure::profile(plan, weights, minibatches, call_paths);
         #[cfg(not(feature = "emulated"))]
         {
-            let _ = (plan, minibatches, call_paths);
+            let _ = (plan, weights, minibatches, call_paths);
             Err(crate::backend::no_emulator("profile"))
         }
     }
@@ -286,19 +265,14 @@ impl Profile {
             );
         }
         let rounds = self.batch.div_ceil(chip.replicas);
-        let [a, b] = self.updates.map(|update| update.replicas);
-        let update = if a == chip.replicas {
-            "measured".to_owned()
-        } else {
-            format!("a straight line through what {a} and {b} replicas took")
-        };
-        let _ = write!(
+        let _ = writeln!(
             text,
-            "\nA minibatch of {} samples takes {rounds} in a row on each replica that has any, and then the update. A sample takes a replica\n\
-             between {} cycles, those of its busiest PE, and {}, the sum of its PEs with waking, since its PEs\n\
-             work on one sample together, but partly wait for each other. The update takes {} cycles of the optimiser\n\
-             ({update}), at most {} more of a replica's PEs. Assumed: cycles as estimated for a Cortex-M4 with\n\
-             memory that answers at once; all samples take the mean. Not counted: latency of network and DRAM, and the host.\n",
+            "\nOf a minibatch of {} samples a replica gets at most {rounds}; the update follows. \
+             A sample takes between {} cycles, those of the busiest PE of the replica, and {}, the sum of its PEs with \
+             their waking: they work on one sample together, but partly wait for each other. The update takes {} cycles \
+             of the optimiser, and at most {} of a replica's PEs. Assumed: cycles as estimated for a Cortex-M4, memory \
+             that answers at once, also that of other PEs, and samples that all take the mean. Not counted: latency \
+             of network and DRAM, and the host.",
             self.batch,
             grouped(chip.least_cycles_per_sample),
             grouped(chip.most_cycles_per_sample),
@@ -385,11 +359,7 @@ mod tests {
             pe("input", [1e3, 0.0, 100.0, 0.0]),
             pe("layer 1", [1e5, 2e5, 1e3, 4e3]),
         ];
-        let updates = [(1, 5e4), (4, 5.6e4)].map(|(replicas, estimated_cycles)| Update {
-            replicas,
-            estimated_cycles,
-        });
-        let chip = ChipEstimate::new(&replica, updates, 36, 40);
+        let chip = ChipEstimate::new(&replica, 1.2e5, 36, 40);
         Profile {
             scheme: "exact",
             dims: vec![5, 120, 3],
@@ -400,7 +370,6 @@ mod tests {
             stack_bytes: 3840,
             replica,
             optimizer: pe("optimiser", [0.0, 0.0, 0.0, 5e4]),
-            updates,
             chip,
         }
     }
@@ -411,8 +380,6 @@ mod tests {
         // The busiest PE, without waking; and all of them, with it.
         assert_eq!(chip.least_cycles_per_sample, 3e5);
         assert_eq!(chip.most_cycles_per_sample, 302_100.0);
-        // 2,000 cycles for each replica, 48,000 for the weights.
-        assert_eq!(chip.update_cycles, 1.2e5);
         assert_eq!(chip.hand_over_cycles, 4e3);
         // 40 samples on 36 replicas are two in a row.
         let seconds = |mhz: f64, cycles: f64| cycles / (mhz * 1e6);
@@ -426,15 +393,6 @@ mod tests {
     }
 
     #[test]
-    fn a_chip_that_was_measured_whole_is_not_extrapolated() {
-        let update = Update {
-            replicas: 36,
-            estimated_cycles: 1e5,
-        };
-        assert_eq!(Update::extrapolate([update, update], 36), update);
-    }
-
-    #[test]
     fn reports_show_every_pe() {
         let profile = profile();
         let report = profile.report();
@@ -443,7 +401,6 @@ mod tests {
             "| layer 1 | 50,000 | 100,000 | 2,000 | 12.5 % | 300,000 | 7.2 | 45,024 | 80 | 1,000 |\n",
             "| optimiser | 0 | 0 | 25,000 | 12.5 % | 0 | 7.2 | 45,024 | 80 | 1,000 |\n",
             "| 300 MHz | 16,480 | 16,667 |\n",
-            "a straight line through what 1 and 4 replicas took",
         ] {
             assert!(report.contains(line), "{line} is not in\n{report}");
         }

@@ -1,6 +1,7 @@
 //! Tests across crates and backends, and what they share.
 
 pub mod continuous;
+pub mod identity;
 pub mod random;
 
 use std::path::PathBuf;

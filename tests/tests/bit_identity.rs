@@ -1,72 +1,8 @@
 //! The project's main test: one experiment gives the same bits on every backend, with any number of
 //! threads, replicas and PEs per layer, and in whatever order packets arrive.
 
-use host_tools::backend::{
-    self, Backend, Counters, LayerGradient, LayerWeights, OptimizerState, Split,
-};
+use eventprop_tests::identity::{bits, experiment, on};
 use host_tools::experiment::{BackendKind, Experiment, OptimizerKind, Routing, Scheme};
-use host_tools::training::{Plan, State};
-
-/// All that must not differ, after two minibatches of training and a look at other samples.
-#[derive(Debug, PartialEq)]
-struct Bits {
-    weights: Vec<LayerWeights>,
-    gradients: Vec<LayerGradient>,
-    optimizer: OptimizerState,
-    tallies: [host_tools::backend::Tally; 2],
-    counters: Counters,
-    record: host_tools::backend::SpikeRecord,
-    predictions: Vec<Option<u8>>,
-}
-
-fn bits(experiment: &Experiment) -> Bits {
-    let plan = Plan::new(experiment.clone()).unwrap();
-    let sets = plan.setup().sets;
-    let mut backend = backend::build(plan.setup()).unwrap();
-    backend.set_weights(&State::new(&plan).weights).unwrap();
-    // The last minibatch is a small one, which leaves replicas without samples.
-    let order: Vec<u32> = (0..75).map(|n| (n * 37) % 200).collect();
-    let train = backend.train(&order, 32).unwrap();
-    let evaluate = backend.evaluate(Split::Validation, 5..30).unwrap();
-    let record = backend.record(&sets.test[0]).unwrap();
-    let predictions = backend.predict(&sets.test[..7]).unwrap();
-    Bits {
-        weights: backend.weights().unwrap(),
-        gradients: backend.gradients().unwrap(),
-        optimizer: backend.optimizer_state().unwrap(),
-        tallies: [train, evaluate],
-        counters: without_packets(backend.as_mut()),
-        record,
-        predictions,
-    }
-}
-
-/// The counters of a backend but for packets, which only a chip has.
-fn without_packets(backend: &mut dyn Backend) -> Counters {
-    Counters {
-        packets: Default::default(),
-        ..backend.counters().unwrap()
-    }
-}
-
-fn experiment(scheme: Scheme, hidden: &[usize]) -> Experiment {
-    let mut experiment = Experiment::default_for(scheme);
-    experiment.network.hidden = hidden.to_vec();
-    experiment.dataset.train_size = 200;
-    experiment.dataset.validation_size = 50;
-    experiment.dataset.test_size = 20;
-    experiment.backend.threads = Some(1);
-    experiment
-}
-
-fn on(
-    experiment: &Experiment,
-    change: impl Fn(&mut host_tools::experiment::Backend),
-) -> Experiment {
-    let mut experiment = experiment.clone();
-    change(&mut experiment.backend);
-    experiment
-}
 
 /// Every variant of the mock, and both numbers of threads, against one thread in this process.
 fn matrix(experiment: &Experiment, splits: &[&[u32]]) {

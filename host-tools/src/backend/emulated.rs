@@ -14,6 +14,7 @@ use eventprop_core::program::{Run, Waiting};
 use s2_emu::{Machine, Options, RunError};
 use s2_hal::dma::Address;
 use s2_hal::mock;
+use s2_hal::mock::fault::FaultPlan;
 use s2_hal::topology::PeId;
 
 use super::Setup;
@@ -44,14 +45,26 @@ impl Emulated {
     /// # Errors
     /// What does not fit the chip, with the numbers; an image that is not there or of other formats.
     pub fn new(setup: Setup) -> Result<Self> {
-        Self::with_options(setup, &Options::default())
+        Self::build(&setup, FaultPlan::default(), &Options::default())
+    }
+
+    /// As [`new`](Self::new), on a chip where things go wrong.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn with_faults(setup: Setup, faults: FaultPlan) -> Result<Self> {
+        Self::build(&setup, faults, &Options::default())
     }
 
     /// As [`new`](Self::new), with options of the emulator. The phase word is the record's in any case.
     ///
     /// # Errors
-    /// As [`new`](Self::new).
+    /// As there.
     pub fn with_options(setup: Setup, options: &Options) -> Result<Self> {
+        Self::build(&setup, FaultPlan::default(), options)
+    }
+
+    fn build(setup: &Setup, faults: FaultPlan, options: &Options) -> Result<Self> {
         let backend = &setup.experiment.backend;
         if backend.routing != Routing::Direct {
             return Err(Error::new(
@@ -61,8 +74,8 @@ impl Emulated {
             .hint("routing = \"direct\""));
         }
         let (seed, folder) = (backend.delivery_seed, &backend.firmware);
-        Self::with_executor(&setup, |mapping| {
-            Silicon::new(mapping, seed, folder, options)
+        Self::with_executor(setup, |mapping| {
+            Silicon::new(mapping, seed, folder, faults, options)
         })
     }
 
@@ -74,11 +87,18 @@ impl Emulated {
 }
 
 impl Silicon {
-    fn new(mapping: &Mapping, seed: u64, folder: &Path, options: &Options) -> Result<Self> {
+    fn new(
+        mapping: &Mapping,
+        seed: u64,
+        folder: &Path,
+        faults: FaultPlan,
+        options: &Options,
+    ) -> Result<Self> {
         let mut machine = Machine::new(mock::Config {
             seed,
             // A program that waits too long says so itself.
             time_limit: u64::MAX / 2,
+            faults,
             ..mock::Config::default()
         });
         let mut images: Vec<(Image, Rc<s2_emu::Image>)> = Vec::new();

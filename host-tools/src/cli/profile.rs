@@ -2,21 +2,23 @@
 
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::atomic::AtomicBool;
 
 use clap::builder::PossibleValuesParser;
 
 use super::{Json, print};
+use crate::backend::{self, LayerWeights};
 use crate::error::Result;
 use crate::experiment::{BackendKind, Experiment, Override, Routing, Scheme};
 use crate::profile::Profile;
 use crate::report;
-use crate::training::Plan;
+use crate::training::{self, Plan, State, Unobserved};
 
 /// Count what training takes on emulated PEs: instructions, packets, memory (Markdown)
 ///
 /// Executes the firmware images, so these must be built before; backend and routing of the experiment
-/// are replaced. Counts are of training alone, without start-up, from the initial weights on. Cycles and
-/// speed are estimates: nothing is measured on a chip.
+/// are replaced. Counts are of training alone, without start-up. Cycles and speed are estimates: nothing
+/// is measured on a chip.
 #[derive(clap::Args)]
 #[command(after_help = "\
 Examples:
@@ -36,7 +38,10 @@ pub(super) struct Args {
     /// Copies of the network that share a minibatch; shown is their mean
     #[arg(long, value_name = "R", default_value_t = 1)]
     replicas: u32,
-    /// Minibatches to train
+    /// Passes over the training samples in this process before, so that the network spikes as in a run
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    epochs: u32,
+    /// Minibatches to train on emulated PEs
     #[arg(long, value_name = "M", default_value_t = 1,
           value_parser = clap::value_parser!(u32).range(1..))]
     minibatches: u32,
@@ -79,7 +84,9 @@ pub(super) fn run(args: &Args) -> Result<ExitCode> {
     experiment.backend.kind = BackendKind::Emulated;
     experiment.backend.routing = Routing::Direct;
     let plan = Plan::new(experiment)?;
-    let profile = Profile::measure(&plan, args.minibatches as usize, args.folded.is_some())?;
+    let weights = train(&plan, args.epochs)?;
+    let minibatches = args.minibatches as usize;
+    let profile = Profile::measure(&plan, &weights, minibatches, args.folded.is_some())?;
     json.write(&profile.to_json())?;
     if let Some(path) = &args.folded {
         report::write_file(path, profile.folded_stacks().as_bytes())?;
@@ -93,4 +100,24 @@ pub(super) fn run(args: &Args) -> Result<ExitCode> {
         _ => print(text.as_bytes())?,
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Trains in this process, which gives the same bits, and returns the last weights.
+fn train(plan: &Plan, epochs: u32) -> Result<Vec<LayerWeights>> {
+    let mut plan = plan.clone();
+    plan.experiment.backend.kind = BackendKind::Direct;
+    plan.experiment.training.epochs = epochs;
+    plan.experiment.training.minibatches = None;
+    let mut backend = backend::build(plan.setup())?;
+    let state = State::new(&plan);
+    let never = AtomicBool::new(false);
+    let outcome = training::run(
+        &plan,
+        backend.as_mut(),
+        state,
+        None,
+        &mut Unobserved,
+        &never,
+    )?;
+    Ok(outcome.state.weights)
 }

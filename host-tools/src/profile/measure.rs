@@ -8,26 +8,29 @@ use eventprop_core::program::Phase;
 use s2_emu::{Count, FunctionCount, Options, Processor};
 use s2_hal::topology::PeId;
 
-use super::{ChipEstimate, Function, Pe, Profile, Update, Work};
+use super::{ChipEstimate, Function, Pe, Profile, Work};
 use crate::backend::emulated::Emulated;
-use crate::backend::{Backend, Tally};
+use crate::backend::{Backend, LayerWeights, Tally};
 use crate::error::Result;
 use crate::mapping::{Placement, Role, USABLE_CORES};
-use crate::training::{Plan, State, shuffled};
+use crate::training::{Plan, shuffled};
 
 /// Instructions from one look at a program's phase to the next. What is executed between a change and
 /// the next look is taken for the phase before.
 const SLICE: u64 = 32;
 
-/// Replicas that the second measurement of the update has more than the first.
-const MORE_REPLICAS: usize = 3;
-
-pub(super) fn profile(plan: &Plan, minibatches: usize, call_paths: bool) -> Result<Profile> {
+pub(super) fn profile(
+    plan: &Plan,
+    weights: &[LayerWeights],
+    minibatches: usize,
+    call_paths: bool,
+) -> Result<Profile> {
     let replicas = plan.experiment.backend.replicas as usize;
     let batch = plan.experiment.training.batch;
-    let training = Training::new(plan, minibatches, call_paths)?;
+    let training = Training::new(plan, weights, minibatches, call_paths)?;
     let mapping = training.backend.mapping();
-    let pes = mapping.placements.len() / replicas;
+    // The optimiser is the last one.
+    let pes = (mapping.placements.len() - 1) / replicas;
     let most_replicas = (USABLE_CORES - 1) / pes;
     let replica: Vec<_> = (0..pes)
         .map(|place| {
@@ -40,17 +43,14 @@ pub(super) fn profile(plan: &Plan, minibatches: usize, call_paths: bool) -> Resu
         })
         .collect();
     let optimizer = training.optimizer();
-    let update = |optimizer: &Pe, replicas| Update {
-        replicas,
-        estimated_cycles: optimizer.update.estimated_cycles,
-    };
-    let others = (replicas + MORE_REPLICAS).min(most_replicas);
-    let mut updates = [update(&optimizer, replicas); 2];
-    if others != replicas {
+    // What the update takes depends on how many replicas there are.
+    let update = if replicas == most_replicas {
+        optimizer.update
+    } else {
         let mut plan = plan.clone();
-        plan.experiment.backend.replicas = others as u32;
-        updates[1] = update(&Training::new(&plan, 1, false)?.optimizer(), others);
-    }
+        plan.experiment.backend.replicas = most_replicas as u32;
+        Training::new(&plan, weights, 1, false)?.optimizer().update
+    };
     Ok(Profile {
         scheme: plan.experiment.network.scheme.name(),
         dims: plan.dims.clone(),
@@ -59,10 +59,9 @@ pub(super) fn profile(plan: &Plan, minibatches: usize, call_paths: bool) -> Resu
         replicas,
         spikes_per_sample: training.tally.spikes_per_sample(),
         stack_bytes: layout::bytes(&layout::STACK) as u32 - layout::STACK_GUARD_BYTES,
-        chip: ChipEstimate::new(&replica, updates, most_replicas, batch),
+        chip: ChipEstimate::new(&replica, update.estimated_cycles, most_replicas, batch),
         replica,
         optimizer,
-        updates,
     })
 }
 
@@ -149,14 +148,19 @@ struct Training {
 }
 
 impl Training {
-    fn new(plan: &Plan, minibatches: usize, call_paths: bool) -> Result<Self> {
+    fn new(
+        plan: &Plan,
+        weights: &[LayerWeights],
+        minibatches: usize,
+        call_paths: bool,
+    ) -> Result<Self> {
         let options = Options {
             slice: SLICE,
             call_paths,
             ..Options::default()
         };
         let mut backend = Emulated::with_options(plan.setup(), &options)?;
-        backend.set_weights(&State::new(plan).weights)?;
+        backend.set_weights(weights)?;
         let pes = backend.mapping().placements.iter();
         let before = pes
             .map(|placement| (placement.pe, Counts::read(&backend, placement.pe)))
