@@ -6,6 +6,7 @@ pub mod dataset;
 pub mod error;
 pub mod experiment;
 pub mod mapping;
+pub mod profile;
 pub mod reference;
 pub mod report;
 pub mod training;

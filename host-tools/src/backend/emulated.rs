@@ -45,7 +45,7 @@ impl Emulated {
     /// # Errors
     /// What does not fit the chip, with the numbers; an image that is not there or of other formats.
     pub fn new(setup: Setup) -> Result<Self> {
-        Self::with_faults(setup, FaultPlan::default())
+        Self::build(&setup, FaultPlan::default(), &Options::default())
     }
 
     /// As [`new`](Self::new), on a chip where things go wrong.
@@ -53,6 +53,18 @@ impl Emulated {
     /// # Errors
     /// As there.
     pub fn with_faults(setup: Setup, faults: FaultPlan) -> Result<Self> {
+        Self::build(&setup, faults, &Options::default())
+    }
+
+    /// As [`new`](Self::new), with options of the emulator. The phase word is the record's in any case.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn with_options(setup: Setup, options: &Options) -> Result<Self> {
+        Self::build(&setup, FaultPlan::default(), options)
+    }
+
+    fn build(setup: &Setup, faults: FaultPlan, options: &Options) -> Result<Self> {
         let backend = &setup.experiment.backend;
         if backend.routing != Routing::Direct {
             return Err(Error::new(
@@ -62,8 +74,8 @@ impl Emulated {
             .hint("routing = \"direct\""));
         }
         let (seed, folder) = (backend.delivery_seed, &backend.firmware);
-        Self::with_executor(&setup, |mapping| {
-            Silicon::new(mapping, seed, folder, faults)
+        Self::with_executor(setup, |mapping| {
+            Silicon::new(mapping, seed, folder, faults, options)
         })
     }
 
@@ -75,7 +87,13 @@ impl Emulated {
 }
 
 impl Silicon {
-    fn new(mapping: &Mapping, seed: u64, folder: &Path, faults: FaultPlan) -> Result<Self> {
+    fn new(
+        mapping: &Mapping,
+        seed: u64,
+        folder: &Path,
+        faults: FaultPlan,
+        options: &Options,
+    ) -> Result<Self> {
         let mut machine = Machine::new(mock::Config {
             seed,
             // A program that waits too long says so itself.
@@ -98,7 +116,7 @@ impl Silicon {
             let phase = layout::RECORD.start + Record::PHASE_OFFSET;
             let options = Options {
                 phase_word: Some(phase),
-                ..Options::default()
+                ..options.clone()
             };
             let processor = machine.load(*pe, image, options).map_err(|e| at(&e))?;
             processor.set_done(layout::RECORD.start, |status| {

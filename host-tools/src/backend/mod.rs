@@ -366,14 +366,14 @@ pub fn build(setup: Setup) -> Result<Box<dyn Backend>> {
         #[cfg(feature = "emulated")]
         BackendKind::Emulated => Box::new(emulated::Emulated::new(setup)?),
         #[cfg(not(feature = "emulated"))]
-        BackendKind::Emulated => {
-            return Err(
-                crate::error::Error::new("this build of the command has no emulator")
-                    .at("backend.kind")
-                    .hint(
-                        "cargo run --release --features emulated -- train ... (needs cmake and libclang)",
-                    ),
-            );
-        }
+        BackendKind::Emulated => return Err(no_emulator("train").at("backend.kind")),
     })
+}
+
+/// What a build without the emulator answers; `command` is the one that was asked for.
+#[cfg(not(feature = "emulated"))]
+pub(crate) fn no_emulator(command: &str) -> crate::error::Error {
+    crate::error::Error::new("this build of the command has no emulator").hint(format!(
+        "cargo run --release --features emulated -- {command} ... (needs cmake and libclang)"
+    ))
 }

@@ -1,4 +1,4 @@
-//! The command line: `eventprop train`, `compare`, `verify`, `map` and `dataset`.
+//! The command line: `eventprop train`, `compare`, `verify`, `map`, `profile` and `dataset`.
 //!
 //! Exit status: 0 when all went well, 1 when a verification is outside its tolerance, 2 for
 //! everything that a person has to put right, with one error message on the standard error.
@@ -6,6 +6,7 @@
 mod compare;
 mod dataset;
 mod map;
+mod profile;
 mod progress;
 mod train;
 mod verify;
@@ -33,6 +34,7 @@ enum Command {
     Compare(compare::Args),
     Verify(verify::Args),
     Map(map::Args),
+    Profile(profile::Args),
     Dataset(dataset::Args),
 }
 
@@ -43,6 +45,7 @@ pub fn run() -> ExitCode {
         Command::Compare(args) => compare::run(&args),
         Command::Verify(args) => verify::run(&args),
         Command::Map(args) => map::run(&args),
+        Command::Profile(args) => profile::run(&args),
         Command::Dataset(args) => dataset::run(&args),
     };
     result.unwrap_or_else(|error| {
