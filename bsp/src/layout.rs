@@ -43,7 +43,7 @@ pub const STACK_GUARD_BYTES: u32 = 256;
 /// Bytes of the largest receive ring that is taken from the heap; a larger one takes the end of
 /// [`ARRAYS`]. What else is in [`STATICS`], constants, statics, and the state of a program, takes less
 /// than the rest.
-pub const HEAP_RING_BYTES: usize = 11 * 1024;
+pub const HEAP_RING_BYTES: usize = 13 * 1024;
 
 /// Bytes that a program with a receive ring of `ring_bytes` may have for its arrays; `None` if such a ring
 /// fits nowhere.

@@ -26,8 +26,8 @@
 //! floating-point state (it is stacked at once), and whatever is not public of the chip.
 //!
 //! # Licence
-//! Unicorn is under the GNU General Public License, version 2, and so is this crate. It is no part of any
-//! other crate of the workspace, and is not built unless it is asked for by name.
+//! Unicorn is under the GNU General Public License, version 2, and so is this crate. No other crate of
+//! the workspace is built with it, unless the feature `emulated` of host-tools asks for it.
 //!
 //! # Examples
 //! ```no_run

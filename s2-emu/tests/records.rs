@@ -14,7 +14,7 @@ use eventprop_core::loss::TimeToFirstSpike;
 use eventprop_core::program::loss::{Config, Loss};
 use eventprop_core::program::stream::{Neighbours, Routing};
 use eventprop_core::program::{Mode, Program, Run};
-use s2_emu::{Machine, Options, RunError};
+use s2_emu::{Machine, Options};
 use s2_hal::dma::Address;
 use s2_hal::mock;
 use s2_hal::packet::Packet;
@@ -92,13 +92,11 @@ fn start(image: &str, specification: &[u32]) -> Machine {
     machine
 }
 
-/// Runs until all have nothing left to do, or for twice the time-out: a program that has stopped may be
-/// woken again and again by an interrupt that it does not take any more.
+/// Runs until all have nothing left to do and sleep, which a program that has stopped does too.
 #[track_caller]
 fn run(machine: &mut Machine) {
-    match machine.run() {
-        Ok(_) | Err(RunError::TimeLimit { .. }) => {}
-        Err(error) => panic!("{error}"),
+    if let Err(error) = machine.run() {
+        panic!("{error}");
     }
 }
 

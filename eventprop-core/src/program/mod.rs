@@ -372,7 +372,7 @@ impl fmt::Display for Waiting {
                 arrived,
             } => write!(
                 f,
-                "the marker of position {position} from source {source} ({arrived} events of it have arrived)"
+                "the marker of position {position} from source {source} (events of it that have arrived: {arrived})"
             ),
             Self::Events {
                 source,
