@@ -56,7 +56,7 @@ fn layer() -> Body<layer::Config> {
         arrival_capacity: 600,
         window: 2,
     };
-    let ring_words = Layer::ring_words(&config).next_multiple_of(4) as u32;
+    let ring_words = (Layer::ring_words(&config) + 2).next_multiple_of(4) as u32;
     Body {
         config,
         ring_words,
@@ -67,7 +67,7 @@ fn layer() -> Body<layer::Config> {
 fn small_layer() -> Body<layer::Config> {
     let mut body = layer();
     body.config.downstream = Neighbours::new(&[7], Routing::Router).unwrap();
-    body.ring_words = Layer::ring_words(&body.config).next_multiple_of(4) as u32;
+    body.ring_words = (Layer::ring_words(&body.config) + 2).next_multiple_of(4) as u32;
     body
 }
 
@@ -110,7 +110,7 @@ fn what_is_written_is_read() {
                 silent_neurons: SilentNeurons::default(),
             },
         },
-        ring_words: 128,
+        ring_words: 132,
         time_out_ms: u32::MAX,
     };
     let memory = written::<Optimizer>(&body);

@@ -56,7 +56,7 @@ fn loss(outputs: usize) -> Body<Config> {
         window: 2,
     };
     Body {
-        ring_words: Loss::ring_words(&config).next_multiple_of(4) as u32,
+        ring_words: (Loss::ring_words(&config) + 2).next_multiple_of(4) as u32,
         config,
         time_out_ms: TIME_OUT_MS,
     }
