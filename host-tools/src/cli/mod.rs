@@ -1,10 +1,11 @@
-//! The command line: `eventprop train`, `compare`, `verify`, `map` and `dataset`.
+//! The command line: `eventprop train`, `compare`, `verify`, `map`, `dataset` and `firmware`.
 //!
 //! Exit status: 0 when all went well, 1 when a verification is outside its tolerance, 2 for
 //! everything that a person has to put right, with one error message on the standard error.
 
 mod compare;
 mod dataset;
+mod firmware;
 mod map;
 mod progress;
 mod train;
@@ -34,6 +35,7 @@ enum Command {
     Verify(verify::Args),
     Map(map::Args),
     Dataset(dataset::Args),
+    Firmware(firmware::Args),
 }
 
 /// Runs the command that the process was started with.
@@ -44,6 +46,7 @@ pub fn run() -> ExitCode {
         Command::Verify(args) => verify::run(&args),
         Command::Map(args) => map::run(&args),
         Command::Dataset(args) => dataset::run(&args),
+        Command::Firmware(args) => firmware::run(&args),
     };
     result.unwrap_or_else(|error| {
         eprintln!("error: {error}");
