@@ -5,6 +5,7 @@ pub mod cli;
 pub mod dataset;
 pub mod error;
 pub mod experiment;
+pub mod firmware;
 pub mod mapping;
 pub mod profile;
 pub mod reference;

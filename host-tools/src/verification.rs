@@ -13,8 +13,8 @@ use eventprop_core::neuron::MAX_SPIKES_PER_STEP;
 use serde::Serialize;
 
 use crate::backend::{
-    self, EncodedSample, EncodedSets, GRADIENT_FRACTION_BITS, InputEvent, LayerWeights, Setup,
-    WEIGHT_FRACTION_BITS, WEIGHT_LIMIT,
+    self, Backend, EncodedSample, EncodedSets, GRADIENT_FRACTION_BITS, InputEvent, LayerWeights,
+    Setup, WEIGHT_FRACTION_BITS, WEIGHT_LIMIT,
 };
 use crate::error::{Error, Result};
 use crate::experiment::{
@@ -147,14 +147,7 @@ pub fn run_on_backend(
         .map(|layer| raw_weights(layer))
         .collect::<Result<Vec<_>>>()?;
 
-    let mut backend = backend::build(Setup {
-        experiment,
-        dims: vector.dims.clone(),
-        sets: EncodedSets {
-            train: samples.clone(),
-            ..EncodedSets::default()
-        },
-    })?;
+    let mut backend = build(experiment, vector, &samples)?;
     backend.set_weights(&weights)?;
     let mut result = RunResult {
         spikes: Vec::new(),
@@ -192,6 +185,30 @@ pub fn run_on_backend(
         result.gradient.push(by_post.collect());
     }
     Ok(result)
+}
+
+/// The backend for a vector. The reference knows no limit of the spikes of a neuron in one step, so the
+/// limit is the largest with which the network fits the backend.
+fn build(
+    mut experiment: Experiment,
+    vector: &Vector,
+    samples: &[EncodedSample],
+) -> Result<Box<dyn Backend>> {
+    loop {
+        let built = backend::build(Setup {
+            experiment: experiment.clone(),
+            dims: vector.dims.clone(),
+            sets: EncodedSets {
+                train: samples.to_vec(),
+                ..EncodedSets::default()
+            },
+        });
+        let limit = &mut experiment.network.spikes_per_step;
+        if built.is_ok() || *limit == 1 {
+            return built;
+        }
+        *limit -= 1;
+    }
 }
 
 /// The steps and ticks that a vector is run in.
@@ -290,7 +307,7 @@ fn experiment(
     network.step_ms = clock.step_ms;
     network.steps = u32::try_from(clock.steps).unwrap_or(u32::MAX);
     network.tick_bits = clock.tick_bits;
-    // The reference knows no limit; this is the largest that the backends know.
+    // The largest that the backends know; `build` looks whether it fits.
     network.spikes_per_step = MAX_SPIKES_PER_STEP as u32;
     network.slope_floor = options.slack_floor.unwrap_or(0.0);
     // Replaced by the vector's weights.

@@ -1,10 +1,11 @@
-//! The command line: `eventprop train`, `compare`, `verify`, `map`, `profile` and `dataset`.
+//! The command line: `eventprop train`, `compare`, `verify`, `map`, `profile`, `dataset` and `firmware`.
 //!
 //! Exit status: 0 when all went well, 1 when a verification is outside its tolerance, 2 for
 //! everything that a person has to put right, with one error message on the standard error.
 
 mod compare;
 mod dataset;
+mod firmware;
 mod map;
 mod profile;
 mod progress;
@@ -36,6 +37,7 @@ enum Command {
     Map(map::Args),
     Profile(profile::Args),
     Dataset(dataset::Args),
+    Firmware(firmware::Args),
 }
 
 /// Runs the command that the process was started with.
@@ -47,6 +49,7 @@ pub fn run() -> ExitCode {
         Command::Map(args) => map::run(&args),
         Command::Profile(args) => profile::run(&args),
         Command::Dataset(args) => dataset::run(&args),
+        Command::Firmware(args) => firmware::run(&args),
     };
     result.unwrap_or_else(|error| {
         eprintln!("error: {error}");

@@ -1,0 +1,57 @@
+//! Images as text that simulators and loaders of memory read.
+
+use std::fmt::Write as _;
+
+use object::{Object as _, ObjectSegment as _};
+
+use crate::error::{Error, Result};
+
+/// Bytes on a line.
+const LINE: usize = 16;
+
+/// The bytes that are loaded, as Verilog's `$readmemh` takes them: `@` and an address in front of each
+/// segment, then its bytes in hexadecimal.
+///
+/// Segments stand at their own (virtual) addresses: an image is loaded straight into memory, and nothing
+/// copies a part of it elsewhere later. What is zero at the start is not written; start-up code sees to it.
+///
+/// # Errors
+/// A file that is no ELF file.
+pub fn verilog(elf: &[u8]) -> Result<String> {
+    let wrong = |error: object::Error| Error::new(format!("not an ELF file: {error}"));
+    let file = object::File::parse(elf).map_err(wrong)?;
+    let mut text = String::new();
+    for segment in file.segments() {
+        let bytes = segment.data().map_err(wrong)?;
+        if !bytes.is_empty() {
+            write_segment(&mut text, segment.address(), bytes);
+        }
+    }
+    Ok(text)
+}
+
+fn write_segment(text: &mut String, address: u64, bytes: &[u8]) {
+    writeln!(text, "@{address:08X}").expect("a string takes everything");
+    for line in bytes.chunks(LINE) {
+        let digits: Vec<_> = line.iter().map(|byte| format!("{byte:02X}")).collect();
+        text.push_str(&digits.join(" "));
+        text.push('\n');
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_segment_is_its_address_and_lines_of_sixteen_bytes() {
+        let bytes: Vec<u8> = (0xf0..=0xff).chain([1, 2]).collect();
+        let mut text = String::new();
+        write_segment(&mut text, 0x8df0, &bytes);
+        let expected = "@00008DF0\n\
+                        F0 F1 F2 F3 F4 F5 F6 F7 F8 F9 FA FB FC FD FE FF\n\
+                        01 02\n";
+        assert_eq!(text, expected);
+        verilog(b"no ELF file").unwrap_err();
+    }
+}
