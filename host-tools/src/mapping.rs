@@ -33,7 +33,7 @@ pub const USABLE_CORES: usize = 148;
 pub const DATA_OFFSET: usize = layout::ARRAYS.start as usize;
 /// Bytes of the memory for a PE's arrays.
 pub const DATA_BYTES: usize = layout::bytes(&layout::ARRAYS);
-/// Steps that a sender may be ahead.
+/// Steps that a sender may be ahead, where memory allows it.
 const WINDOW: usize = 2;
 /// Spikes of a neuron in one sample that memory is provided for, on the average of a PE's neurons.
 const SPIKES_PER_NEURON: usize = 8;
@@ -47,6 +47,27 @@ pub struct SampleLimits {
     pub events: usize,
     /// Most events in one step of a sample.
     pub events_per_step: usize,
+}
+
+/// What memory has to be provided for.
+#[derive(Clone, Copy, Debug)]
+struct Needs {
+    /// Most events in one sample.
+    events: usize,
+    /// Most events in one step of a sample.
+    events_per_step: usize,
+    /// Steps that a sender may be ahead.
+    window: usize,
+}
+
+impl Needs {
+    const fn new(samples: SampleLimits, window: usize) -> Self {
+        Self {
+            events: samples.events,
+            events_per_step: samples.events_per_step,
+            window,
+        }
+    }
 }
 
 /// What a PE does.
@@ -236,7 +257,16 @@ impl Mapping {
         settings: &experiment::Backend,
         samples: SampleLimits,
     ) -> Result<Self> {
-        let layer_pes = layer_pes(model, settings, samples)?;
+        // A smaller window takes less memory for what is under way, and changes nothing else but the pace.
+        let wide = Needs::new(samples, WINDOW);
+        let (layer_pes, samples) = match layer_pes(model, settings, wide) {
+            Ok(layer_pes) => (layer_pes, wide),
+            Err(error) => {
+                let narrow = Needs::new(samples, 1);
+                let layer_pes = layer_pes(model, settings, narrow).map_err(|_| error)?;
+                (layer_pes, narrow)
+            }
+        };
         let replicas = settings.replicas as usize;
         let per_replica = 2 + layer_pes.iter().sum::<usize>();
         let most = (USABLE_CORES - 1) / per_replica;
@@ -355,11 +385,7 @@ fn parts(neurons: usize, parts: usize) -> impl Iterator<Item = (usize, usize)> {
 }
 
 /// Chooses or checks the number of PEs of every layer.
-fn layer_pes(
-    model: &Model,
-    settings: &experiment::Backend,
-    samples: SampleLimits,
-) -> Result<Vec<usize>> {
+fn layer_pes(model: &Model, settings: &experiment::Backend, samples: Needs) -> Result<Vec<usize>> {
     let given = &settings.layer_pes;
     if !given.is_empty() && given.len() != model.layers() {
         return Err(Error::new(format!(
@@ -427,7 +453,7 @@ fn layer_pes(
 ///
 /// A PE must be ready for every neuron of the layer above to spike as often as it may in one step,
 /// so it is mostly the layer above that is too large.
-fn remedy(model: &Model, samples: SampleLimits, layer: usize) -> String {
+fn remedy(model: &Model, samples: Needs, layer: usize) -> String {
     let split = |model: &Model| {
         let most = |layer: usize| MAX_NEIGHBOURS.min(model.shape(layer).1);
         let all: Vec<_> = (0..model.layers()).map(most).collect();
@@ -462,7 +488,7 @@ fn remedy(model: &Model, samples: SampleLimits, layer: usize) -> String {
 }
 
 /// Bytes that the largest PE of a layer needs, or more than any PE has if it may emit too much.
-fn needed(model: &Model, samples: SampleLimits, layer_pes: &[usize], layer: usize) -> usize {
+fn needed(model: &Model, samples: Needs, layer_pes: &[usize], layer: usize) -> usize {
     let nobody = |n| Neighbours::new(&vec![0; n], Routing::Router).expect("checked");
     let largest = parts(model.shape(layer).1, layer_pes[layer]).max_by_key(|part| part.1);
     let upstream = if layer == 0 { 1 } else { layer_pes[layer - 1] };
@@ -498,7 +524,7 @@ struct Place {
 
 fn layer_config(
     model: &Model,
-    samples: SampleLimits,
+    samples: Needs,
     layer_pes: &[usize],
     place: Place,
     upstream: Neighbours,
@@ -531,7 +557,7 @@ fn layer_config(
         downstream_split: layer_pes.get(layer + 1).is_some_and(|&parts| parts > 1),
         spike_capacity: spike_capacity(model, neurons),
         arrival_capacity: arrivals,
-        window: WINDOW,
+        window: samples.window,
     }
 }
 
@@ -544,7 +570,7 @@ fn spike_capacity(model: &Model, neurons: usize) -> usize {
 /// Most events per step of each PE above a layer, and most arrivals in a sample.
 fn upstream_limits(
     model: &Model,
-    samples: SampleLimits,
+    samples: Needs,
     layer_pes: &[usize],
     layer: usize,
 ) -> ([u16; MAX_NEIGHBOURS], usize) {
@@ -568,7 +594,7 @@ fn upstream_limits(
 
 struct Builder<'a> {
     model: &'a Model,
-    samples: SampleLimits,
+    samples: Needs,
     layer_pes: &'a [usize],
     replicas: usize,
     routing: experiment::Routing,
@@ -649,7 +675,7 @@ impl Builder<'_> {
             channels: self.model.dims[0] as u16,
             events_per_step: self.samples.events_per_step,
             sample_bytes: input::sample::stride(self.samples.events),
-            window: WINDOW,
+            window: self.samples.window,
         }
     }
 
@@ -665,7 +691,7 @@ impl Builder<'_> {
             tick_bits: self.model.tick_bits,
             outputs: self.model.dims[layers],
             loss: self.model.loss,
-            window: WINDOW,
+            window: self.samples.window,
         }
     }
 
