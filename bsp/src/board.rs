@@ -1,6 +1,6 @@
 //! What boards differ in.
 
-use s2_hal::topology::PeId;
+use s2_hal::topology::{PeId, jib1};
 
 /// A board, or rather the chip on it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,7 +38,7 @@ impl Board {
     #[must_use]
     pub fn has(&self, pe: PeId) -> bool {
         if self.has_jib1_periphery {
-            pe.pe < 4 && (pe.x, pe.y) == (1, 1)
+            pe.pe < 4 && (pe.x, pe.y) == jib1::KNOWN_QUAD_PE
         } else {
             pe.exists()
         }

@@ -7,6 +7,7 @@ use plotters::style::text_anchor::{HPos, Pos, VPos};
 use crate::backend::{Backend, SpikeRecord};
 use crate::dataset::{Dataset, encode, yin_yang};
 use crate::error::{Error, Result};
+use crate::experiment::BackendKind;
 use crate::training::{EpochRecord, Outcome, Plan};
 
 /// Colours of classes and curves that colour-blind people can tell apart (Okabe and Ito 2008).
@@ -201,12 +202,15 @@ fn curves(
 /// # Errors
 /// A fault of the backend.
 pub fn decision_map(plan: &Plan, outcome: &Outcome, backend: &mut dyn Backend) -> Result<String> {
-    let centre = |cell: usize| (cell as f64 + 0.5) / MAP_CELLS as f64;
-    let cells: Vec<(usize, usize)> = (0..MAP_CELLS * MAP_CELLS)
-        .map(|index| (index / MAP_CELLS, index % MAP_CELLS))
+    // Emulated PEs take milliseconds for a sample.
+    let emulated = plan.experiment.backend.kind == BackendKind::Emulated;
+    let across = if emulated { MAP_CELLS / 4 } else { MAP_CELLS };
+    let centre = |cell: usize| (cell as f64 + 0.5) / across as f64;
+    let cells: Vec<(usize, usize)> = (0..across * across)
+        .map(|index| (index / across, index % across))
         .filter(|&(row, column)| {
             // Cells that the disc at least touches.
-            (centre(column) - 0.5).hypot(centre(row) - 0.5) < 0.5 + 0.5 / MAP_CELLS as f64
+            (centre(column) - 0.5).hypot(centre(row) - 0.5) < 0.5 + 0.5 / across as f64
         })
         .collect();
     let points = Dataset {
@@ -249,7 +253,7 @@ pub fn decision_map(plan: &Plan, outcome: &Outcome, backend: &mut dyn Backend) -
             .axis_desc_style((FONT, 15).into_font().color(&INK))
             .draw()?;
 
-        let side = 1.0 / MAP_CELLS as f64;
+        let side = 1.0 / across as f64;
         for run in runs(&cells, &classes) {
             let colour = match run.class {
                 Some(class) => class_colour(usize::from(class)).mix(0.35),
