@@ -264,8 +264,8 @@ fn who_waits_too_long_says_for_what() {
     run(&mut machine);
     let source = sender().noc_id();
     let text = format!(
-        "loss: waited too long for the marker of position 0 from source {source} (1 events of it \
-         have arrived) (run 1, step 0)"
+        "loss: waited too long for the marker of position 0 from source {source} (events of it that \
+         have arrived: 1) (run 1, step 0)"
     );
     expect(&machine, Status::TimeOut, &text);
 }
