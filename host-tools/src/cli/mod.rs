@@ -21,7 +21,8 @@ use clap::{Parser, Subcommand};
 use crate::error::{Error, Result};
 use crate::report;
 
-/// Trains spiking neural networks with EventProp, in this process or on a model of SpiNNaker2.
+/// Trains spiking neural networks with EventProp: in this process, on a model of SpiNNaker2, or by its firmware on
+/// emulated processing elements.
 #[derive(Parser)]
 #[command(name = "eventprop", version, max_term_width = 100)]
 struct Cli {

@@ -35,7 +35,8 @@ pub(super) struct Args {
     #[arg(value_name = "EXPERIMENT.toml")]
     experiment: Option<PathBuf>,
     #[arg(long, help = with_default(
-        "What executes the network: this process, or the on-chip programs on a model of the chip",
+        "What executes the network: this process, the on-chip programs on a model of the chip, or \
+         their firmware on emulated processing elements (needs the feature `emulated`)",
         |e| e.backend.kind.to_string(),
     ), value_name = "KIND", value_parser = PossibleValuesParser::new(BackendKind::NAMES))]
     backend: Option<String>,

@@ -87,12 +87,9 @@ impl Address {
 
     /// Byte `offset` of the SRAM of `pe`; `None` if there is no such PE or byte.
     pub const fn pe_sram(pe: PeId, offset: u32) -> Option<Self> {
-        if pe.exists() && offset < SRAM_BYTES {
-            Some(Self(
-                Self::SRAM_WINDOW | (pe.noc_id() as u32) << 17 | offset,
-            ))
-        } else {
-            None
+        match pe.sram_address(offset) {
+            Some(address) => Some(Self(address)),
+            None => None,
         }
     }
 
@@ -115,16 +112,8 @@ impl Address {
 
     /// What the address points at, or `None` if there is no memory.
     pub const fn place(self) -> Option<Place> {
-        const WINDOW_BYTES: u32 = 256 * SRAM_BYTES;
-        if self.0 >= Self::SRAM_WINDOW && self.0 - Self::SRAM_WINDOW < WINDOW_BYTES {
-            let offset = self.0 - Self::SRAM_WINDOW;
-            return match PeId::from_noc_id((offset / SRAM_BYTES) as u8) {
-                Some(pe) => Some(Place::Sram {
-                    pe,
-                    offset: offset % SRAM_BYTES,
-                }),
-                None => None,
-            };
+        if let Some((pe, offset)) = PeId::from_sram_address(self.0) {
+            return Some(Place::Sram { pe, offset });
         }
         if self.0 >= Self::DRAM_WINDOW && self.0 - Self::DRAM_WINDOW < 2 * DRAM_HALF {
             return Some(Place::Dram {
