@@ -5,9 +5,10 @@
 //! gradient of `w_ji` and sends `err = Σ_j w_ji (λV_j - λI_j)` back (Wunderlich and Pehle 2021).
 
 use crate::log::{Event, LoggedStep};
-use crate::neuron::{LANES, Neurons, advance, high};
+use crate::neuron::high;
 use crate::numeric::{ADJOINT_LIMIT, Statistics, decay, divide_by_slope, saturate, scale};
-use crate::tables::{Coefficients, Dynamics, Scheme};
+use crate::state::{Decay, Direction, LANES, Neurons};
+use crate::tables::{Dynamics, Scheme};
 
 /// Takes a layer's adjoints from the end of one step to its start.
 ///
@@ -32,20 +33,22 @@ pub fn backward_step(
     error_sums: Option<&mut [i64]>,
     statistics: &mut Statistics,
 ) {
-    if !neurons.awake && own.errors.iter().all(|&error| error == 0) {
+    if !neurons.awake() && own.errors.iter().all(|&error| error == 0) {
         if let Some(sums) = error_sums {
             sums[..arrivals.len()].fill(0);
         }
         return;
     }
-    neurons.awake = true;
     match dynamics.scheme() {
         Scheme::Exact => exact(
             dynamics, weights, gradient, arrivals, own, neurons, error_sums, statistics,
         ),
-        Scheme::Grid => grid(
-            dynamics, weights, gradient, arrivals, own, neurons, error_sums, statistics,
-        ),
+        Scheme::Grid => {
+            neurons.wake();
+            grid(
+                dynamics, weights, gradient, arrivals, own, neurons, error_sums, statistics,
+            );
+        }
     }
 }
 
@@ -61,6 +64,19 @@ fn exact(
     mut error_sums: Option<&mut [i64]>,
     statistics: &mut Statistics,
 ) {
+    let end = own.step + 1;
+    neurons.wake_at(end);
+    if arrivals.is_empty() {
+        let mut last = None;
+        for event in own.events {
+            if last.replace(event.neuron) != Some(event.neuron) {
+                let neuron = usize::from(event.neuron);
+                neurons.catch_up_one(dynamics, Direction::Backward, neuron, end);
+            }
+        }
+    } else {
+        neurons.catch_up(dynamics, Direction::Backward, end);
+    }
     exact_jumps(dynamics, &mut own, neurons, statistics);
     let jumps = &*own.errors;
 
@@ -114,15 +130,16 @@ fn exact(
         }
     }
 
-    let full = dynamics.step();
-    decay_adjoints(
-        neurons,
-        full.current_decay,
-        full.membrane_decay,
-        full.membrane_to_current,
-    );
+    // Neurons that have spiked go to the start of the step; all others may stay at its end.
+    let decay_step = Direction::Backward.decay(dynamics.step());
+    let mut last = None;
     for (event, &jump) in own.events.iter().zip(jumps) {
         let neuron = usize::from(event.neuron);
+        if last.replace(neuron) != Some(neuron) {
+            let (i, v) = (&mut neurons.current[neuron], &mut neurons.membrane[neuron]);
+            ([*i], [*v]) = decay_step.apply::<1, 32>(&[*i], &[*v]);
+            neurons.stand_apart(neuron, own.step);
+        }
         let back = dynamics.over(usize::from(event.offset));
         let current =
             i64::from(neurons.current[neuron]) + i64::from(scale(jump, back.membrane_to_current));
@@ -193,11 +210,13 @@ fn grid(
     }
     let full = dynamics.step();
     // λI' = a λI + (1 - a) λV, λV' = b λV
-    decay_adjoints(
+    decay_all(
         neurons,
-        full.current_decay,
-        full.membrane_decay,
-        -full.current_decay,
+        &Decay {
+            driven: full.current_decay,
+            driver: full.membrane_decay,
+            coupling: -full.current_decay,
+        },
     );
     for (event, &jump) in own.events.iter().zip(own.errors.iter()) {
         let membrane = &mut neurons.membrane[usize::from(event.neuron)];
@@ -218,24 +237,15 @@ fn grid(
     }
 }
 
-/// `λI <- λI + decay_i λI + coupling λV`, `λV <- λV + decay_v λV` for all neurons.
+/// Takes all adjoints over a step without jumps.
 #[inline(always)]
-fn decay_adjoints(neurons: &mut Neurons<'_>, decay_i: i32, decay_v: i32, coupling: i32) {
-    // The adjoint's current is driven by its membrane as the membrane is by the current forward.
-    let mirrored = Coefficients {
-        current_decay: decay_v,
-        membrane_decay: decay_i,
-        current_to_membrane: coupling,
-        membrane_to_current: 0,
-    };
+fn decay_all(neurons: &mut Neurons<'_>, decay: &Decay) {
     let (v, v_rest) = neurons.membrane.as_chunks_mut::<LANES>();
     let (i, i_rest) = neurons.current.as_chunks_mut::<LANES>();
     for (v, i) in v.iter_mut().zip(i) {
-        (*i, *v) = advance(&mirrored, i, v);
+        (*i, *v) = decay.apply::<LANES, 32>(i, v);
     }
-    let (v, _) = v_rest.as_chunks_mut::<1>();
-    let (i, _) = i_rest.as_chunks_mut::<1>();
-    for (v, i) in v.iter_mut().zip(i) {
-        (*i, *v) = advance(&mirrored, i, v);
+    for (v, i) in v_rest.iter_mut().zip(i_rest) {
+        ([*i], [*v]) = decay.apply::<1, 32>(&[*i], &[*v]);
     }
 }

@@ -29,4 +29,5 @@ pub mod neuron;
 pub mod numeric;
 pub mod optimizer;
 pub mod program;
+pub mod state;
 pub mod tables;

@@ -32,6 +32,8 @@ pub struct EventLog<'m> {
 /// One step of an [`EventLog`], for the backward pass.
 #[derive(Debug)]
 pub struct LoggedStep<'a> {
+    /// Which step of the sample it is, from 0.
+    pub step: usize,
     /// The events.
     pub events: &'a [Event],
     /// Per event the slope c = tau_m dV/dt at the crossing (F20).
@@ -166,6 +168,7 @@ impl<'m> EventLog<'m> {
     pub fn step_mut(&mut self, step: usize) -> LoggedStep<'_> {
         let range = self.range(step);
         LoggedStep {
+            step,
             events: &self.events[range.clone()],
             slopes: &self.slopes[range.clone()],
             errors: &mut self.errors[range],

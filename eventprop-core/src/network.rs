@@ -1,9 +1,9 @@
 //! A whole network in one process: the same kernels as on the chip, without packets.
 
 use crate::log::{EventLog, LogFull, LoggedStep};
-use crate::neuron::Neurons;
 use crate::numeric::{Statistics, round_error};
 use crate::program::Kernels;
+use crate::state::Neurons;
 use crate::tables::Dynamics;
 
 /// Memory of one layer of neurons over one sample, and its gradient over many.
@@ -28,6 +28,7 @@ pub struct Layer<'m> {
 ///
 /// # Panics
 /// If `weights` and `layers` differ in length, or shapes do not fit together.
+#[inline(always)]
 pub fn forward(
     kernels: &impl Kernels,
     dynamics: &Dynamics<'_>,
@@ -76,6 +77,7 @@ pub fn forward(
 ///
 /// # Panics
 /// If shapes do not fit together, or [`forward`] was not run before.
+#[inline(always)]
 pub fn backward(
     kernels: &impl Kernels,
     dynamics: &Dynamics<'_>,

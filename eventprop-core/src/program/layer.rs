@@ -11,9 +11,9 @@ use crate::event::{
     Message, SPIKE_POSITION_BITS, Source, Target,
 };
 use crate::log::{Event, EventLog};
-use crate::neuron::Neurons;
 use crate::numeric::{MAX_NEURONS, Statistics, round_error};
-use crate::tables::{Coefficients, Dynamics, Scheme};
+use crate::state::{Activity, Neurons, scratch_len};
+use crate::tables::{Coefficients, Dynamics, PEAKS, Peak, Scheme, Tables, run_entries};
 
 /// Most spikes that memory may be asked for.
 const MAX_LOGGED: usize = 1 << 16;
@@ -70,8 +70,12 @@ pub struct Config {
 pub struct Layout {
     /// What it counts.
     pub status: Region<Status>,
-    /// Coefficients ([`crate::tables::fill`]), written by the host.
-    pub table: Region<Coefficients>,
+    /// Coefficients over ticks ([`crate::tables::fill`]), written by the host.
+    pub ticks: Region<Coefficients>,
+    /// Coefficients over steps ([`crate::tables::fill_runs`]), written by the host.
+    pub runs: Region<Coefficients>,
+    /// Bounds of the membrane ([`crate::tables::peaks`]), written by the host.
+    pub peaks: Region<Peak>,
     /// Weights `[pre][post]`, F20, written by the host and by the optimiser.
     pub weights: Region<i32>,
     /// Gradient sum of the minibatch `[pre][post]`, F18, read by the optimiser.
@@ -82,6 +86,8 @@ pub struct Layout {
     pub membrane: Region<i32>,
     /// I or λI.
     pub current: Region<i32>,
+    /// [`Neurons::scratch`].
+    pub scratch: Region<u16>,
     /// Spikes of the sample, in order of time.
     pub events: Region<Event>,
     /// Slope at each spike (F20).
@@ -107,12 +113,15 @@ pub struct Layout {
 impl Layout {
     const EMPTY: Self = Self {
         status: Region::EMPTY,
-        table: Region::EMPTY,
+        ticks: Region::EMPTY,
+        runs: Region::EMPTY,
+        peaks: Region::EMPTY,
         weights: Region::EMPTY,
         gradient: Region::EMPTY,
         spike_counts: Region::EMPTY,
         membrane: Region::EMPTY,
         current: Region::EMPTY,
+        scratch: Region::EMPTY,
         events: Region::EMPTY,
         slopes: Region::EMPTY,
         errors: Region::EMPTY,
@@ -219,6 +228,10 @@ impl Config {
     #[must_use]
     pub fn layout(&self) -> Layout {
         let ticks = 1usize << self.tick_bits;
+        let (runs, peaks, scratch) = match self.scheme {
+            Scheme::Exact => (run_entries(self.steps), PEAKS, scratch_len(self.neurons)),
+            Scheme::Grid => (0, 0, 0),
+        };
         let weights = (self.inputs * self.neurons).next_multiple_of(4);
         let arriving: usize = self.upstream_events().iter().map(|&n| usize::from(n)).sum();
         let forward = Inbox::memory(
@@ -234,12 +247,15 @@ impl Config {
         let mut plan = Plan::new();
         let mut layout = Layout {
             status: plan.region(1),
-            table: plan.region(ticks + 1),
+            ticks: plan.region(ticks + 1),
+            runs: plan.region(runs),
+            peaks: plan.region(peaks),
             weights: plan.region(weights),
             gradient: plan.region(weights),
             spike_counts: plan.region(self.neurons.next_multiple_of(4)),
             membrane: plan.region(self.neurons),
             current: plan.region(self.neurons),
+            scratch: plan.region(scratch),
             events: plan.region(self.spike_capacity),
             slopes: plan.region(self.spike_capacity),
             errors: plan.region(self.spike_capacity),
@@ -273,12 +289,13 @@ pub fn spikes_per_step(scheme: Scheme, limit: usize) -> usize {
 
 struct Memory<'m> {
     status: &'m mut [Status],
-    table: &'m [Coefficients],
+    tables: Tables<'m>,
     weights: &'m [i32],
     gradient: &'m mut [i64],
     spike_counts: &'m mut [u32],
     membrane: &'m mut [i32],
     current: &'m mut [i32],
+    scratch: &'m mut [u16],
     events: &'m mut [Event],
     slopes: &'m mut [i32],
     errors: &'m mut [i32],
@@ -295,12 +312,17 @@ impl<'m> Memory<'m> {
         let mut cut = Cut::new(memory);
         Self {
             status: cut.take(layout.status),
-            table: cut.take(layout.table),
+            tables: Tables {
+                ticks: cut.take(layout.ticks),
+                runs: cut.take(layout.runs),
+                peaks: cut.take(layout.peaks),
+            },
             weights: cut.take(layout.weights),
             gradient: cut.take(layout.gradient),
             spike_counts: cut.take(layout.spike_counts),
             membrane: cut.take(layout.membrane),
             current: cut.take(layout.current),
+            scratch: cut.take(layout.scratch),
             events: cut.take(layout.events),
             slopes: cut.take(layout.slopes),
             errors: cut.take(layout.errors),
@@ -359,7 +381,7 @@ pub struct Layer {
     answered: usize,
     /// A computed step is being sent.
     sending: bool,
-    awake: bool,
+    activity: Activity,
     status: Status,
 }
 
@@ -393,7 +415,7 @@ impl Program for Layer {
         back: 0,
         answered: 0,
         sending: false,
-        awake: false,
+        activity: Activity::ASLEEP,
         status: Status::EMPTY,
     };
 
@@ -420,7 +442,7 @@ impl Program for Layer {
         );
         self.backward_out.configure(config.upstream, config.window);
         // What is in the memory is not known.
-        self.awake = true;
+        self.activity = Activity::UNKNOWN;
     }
 
     fn memory_bytes(config: &Config) -> usize {
@@ -434,7 +456,7 @@ impl Program for Layer {
     fn start(&mut self, run: Run, memory: &mut [u64]) -> Result<(), Fault> {
         check(memory, self.layout.bytes)?;
         let mut memory = Memory::new(&self.layout, memory);
-        self.dynamics(memory.table)?;
+        self.dynamics(memory.tables)?;
         self.share = Share::new(self.config.replica, self.config.replicas, &run);
         self.mode = run.mode;
         self.minibatch = 0;
@@ -529,14 +551,14 @@ impl Layer {
         &self.layout
     }
 
-    fn dynamics<'t>(&self, table: &'t [Coefficients]) -> Result<Dynamics<'t>, Fault> {
+    fn dynamics<'t>(&self, tables: Tables<'t>) -> Result<Dynamics<'t>, Fault> {
         let Config {
             scheme,
             spikes_per_step,
             slope_floor,
             ..
         } = self.config;
-        Dynamics::new(scheme, table, spikes_per_step, slope_floor).ok_or(Fault::Configuration(
+        Dynamics::new(scheme, tables, spikes_per_step, slope_floor).ok_or(Fault::Configuration(
             "ticks, spikes per step or slope floor out of range",
         ))
     }
@@ -578,10 +600,11 @@ impl Layer {
         let mut neurons = Neurons {
             membrane: memory.membrane,
             current: memory.current,
-            awake: self.awake,
+            scratch: memory.scratch,
+            activity: self.activity,
         };
         neurons.silence();
-        self.awake = neurons.awake;
+        self.activity = neurons.activity;
     }
 
     /// Sorts a packet into the inbox or outbox that it belongs to.
@@ -769,7 +792,7 @@ impl Layer {
         kernels: &impl Kernels,
         memory: &mut Memory<'_>,
     ) -> Result<(), Fault> {
-        let dynamics = self.dynamics(memory.table)?;
+        let dynamics = self.dynamics(memory.tables)?;
         let sources = self.config.upstream.len();
         let arrivals = match self.step.checked_sub(self.config.scheme.delay()) {
             Some(emitted) => &memory.arrivals[arrivals_of(memory.arrival_ends, sources, emitted)],
@@ -778,7 +801,8 @@ impl Layer {
         let mut neurons = Neurons {
             membrane: memory.membrane,
             current: memory.current,
-            awake: self.awake,
+            scratch: memory.scratch,
+            activity: self.activity,
         };
         let mut log = EventLog::resume(
             memory.events,
@@ -803,7 +827,7 @@ impl Layer {
             )
             .and_then(|()| log.end_step())
             .map_err(|_| full)?;
-        self.awake = neurons.awake;
+        self.activity = neurons.activity;
         self.status.count(&statistics);
         for event in log.events(self.step) {
             memory.spike_counts[usize::from(event.neuron)] += 1;
@@ -898,7 +922,7 @@ impl Layer {
         memory: &mut Memory<'_>,
         step: usize,
     ) -> Result<(), Fault> {
-        let dynamics = self.dynamics(memory.table)?;
+        let dynamics = self.dynamics(memory.tables)?;
         let mut statistics = Statistics::NEW;
         let mut log = EventLog::resume(
             memory.events,
@@ -930,7 +954,8 @@ impl Layer {
         let mut neurons = Neurons {
             membrane: memory.membrane,
             current: memory.current,
-            awake: self.awake,
+            scratch: memory.scratch,
+            activity: self.activity,
         };
         let sums = self
             .config
@@ -946,7 +971,7 @@ impl Layer {
             sums,
             &mut statistics,
         );
-        self.awake = neurons.awake;
+        self.activity = neurons.activity;
         if self.config.upstream_has_neurons && !self.config.split {
             for sum in &mut memory.sums[..arrivals.len()] {
                 *sum = round_error(*sum, &mut statistics.saturations).into();

@@ -24,8 +24,8 @@ use s2_hal::packet::{self, PacketReceiver, PacketSender};
 
 use crate::event::{Message, Source};
 use crate::log::{Event, EventLog, LogFull, LoggedStep};
-use crate::neuron::Neurons;
 use crate::numeric::Statistics;
+use crate::state::Neurons;
 use crate::tables::Dynamics;
 
 pub mod input;
@@ -50,7 +50,7 @@ pub trait Kernels {
     ///
     /// # Errors
     /// As there.
-    #[inline]
+    #[inline(always)]
     fn forward_step(
         &self,
         dynamics: &Dynamics<'_>,
@@ -64,7 +64,7 @@ pub trait Kernels {
     }
 
     /// [`crate::adjoint::backward_step`].
-    #[inline]
+    #[inline(always)]
     #[allow(clippy::too_many_arguments)]
     fn backward_step(
         &self,

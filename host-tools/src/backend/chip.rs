@@ -11,7 +11,7 @@ use eventprop_core::program::loss::{FirstSpike, SampleResult};
 use eventprop_core::program::memory::Region;
 use eventprop_core::program::optimizer::{Home, ProgressBlock};
 use eventprop_core::program::{Mode, Run, Status, Waiting};
-use eventprop_core::tables::Coefficients;
+use eventprop_core::tables::Scheme;
 use s2_hal::dma::Address;
 use s2_hal::topology::PeId;
 
@@ -137,12 +137,12 @@ impl<E: Executor> OnChip<E> {
         let (mapping, chip) = (&self.mapping, &mut self.executor);
         for placement in &mapping.placements {
             if let mapping::Program::Layer(config) = placement.program {
-                write::<Coefficients>(
-                    chip,
-                    placement.pe,
-                    config.layout().table,
-                    &self.model.table,
-                )?;
+                let (pe, layout, model) = (placement.pe, config.layout(), &self.model);
+                write(chip, pe, layout.ticks, &model.ticks)?;
+                if config.scheme == Scheme::Exact {
+                    write(chip, pe, layout.runs, &model.runs)?;
+                    write(chip, pe, layout.peaks, &model.peaks)?;
+                }
             }
         }
         let (pe, config) = optimizer(mapping);

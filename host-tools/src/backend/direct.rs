@@ -5,11 +5,12 @@ use std::ops::Range;
 use eventprop_core::log::{Event, EventLog, LogFull};
 use eventprop_core::loss::{Outcome, SILENT};
 use eventprop_core::network::{self, Layer};
-use eventprop_core::neuron::Neurons;
 use eventprop_core::numeric::Statistics;
 use eventprop_core::optimizer::{Progress, Stretch, Update};
 use eventprop_core::program::layer::spikes_per_step;
-use eventprop_core::program::spike_hash;
+use eventprop_core::program::{Portable, spike_hash};
+use eventprop_core::state::{Activity, Neurons, scratch_len};
+use eventprop_core::tables::Dynamics;
 use rayon::prelude::*;
 use s2_hal::math::SoftwareExpLog;
 
@@ -201,6 +202,7 @@ struct Worker {
 struct LayerMemory {
     membrane: Vec<i32>,
     current: Vec<i32>,
+    scratch: Vec<u16>,
     log: LogMemory,
     gradient: Vec<i64>,
     spike_counts: Vec<u32>,
@@ -251,6 +253,7 @@ impl Worker {
                     LayerMemory {
                         membrane: vec![0; neurons],
                         current: vec![0; neurons],
+                        scratch: vec![0; scratch_len(neurons)],
                         log: LogMemory::new(neurons * limit * model.steps, model.steps),
                         gradient: vec![0; inputs * neurons],
                         spike_counts: vec![0; neurons],
@@ -318,7 +321,8 @@ impl Worker {
                     neurons: Neurons {
                         membrane: &mut memory.membrane,
                         current: &mut memory.current,
-                        awake: true,
+                        scratch: &mut memory.scratch,
+                        activity: Activity::UNKNOWN,
                     },
                     log: memory.log.log(),
                     gradient: &mut memory.gradient,
@@ -329,14 +333,13 @@ impl Worker {
         let dynamics = model.dynamics();
         let statistics = &mut self.statistics;
         let kernels = &job.vectorised;
-        network::forward(
-            kernels,
-            &dynamics,
-            job.weights,
+        kernels.0.dispatch(ForwardPass {
+            dynamics: &dynamics,
+            weights: job.weights,
             input,
-            &mut layers,
+            layers: &mut layers,
             statistics,
-        )?;
+        })?;
 
         let logs = std::iter::once(&*input).chain(layers.iter().map(|layer| &layer.log));
         for (number, log) in logs.enumerate() {
@@ -373,16 +376,14 @@ impl Worker {
                     output.errors_mut()[place] = error;
                 }
             }
-            let weights = job.weights;
-            network::backward(
-                kernels,
-                &dynamics,
-                weights,
+            kernels.0.dispatch(BackwardPass {
+                dynamics: &dynamics,
+                weights: job.weights,
                 input,
-                &mut layers,
+                layers: &mut layers,
                 sums,
                 statistics,
-            );
+            });
         }
         Ok(outcome)
     }
@@ -415,6 +416,61 @@ impl Worker {
             layers.push(spikes);
         }
         layers
+    }
+}
+
+/// A sample's forward pass, to be built for the best vector instructions of the machine at hand.
+/// (A closure would not do: its body is not always inlined into the function that has them enabled.)
+struct ForwardPass<'a, 'l> {
+    dynamics: &'a Dynamics<'a>,
+    weights: &'a [&'a [i32]],
+    input: &'a EventLog<'l>,
+    layers: &'a mut [Layer<'l>],
+    statistics: &'a mut Statistics,
+}
+
+impl pulp::WithSimd for ForwardPass<'_, '_> {
+    type Output = std::result::Result<(), LogFull>;
+
+    #[inline(always)]
+    fn with_simd<S: pulp::Simd>(self, _: S) -> Self::Output {
+        let Self {
+            dynamics,
+            weights,
+            input,
+            layers,
+            statistics,
+        } = self;
+        network::forward(&Portable, dynamics, weights, input, layers, statistics)
+    }
+}
+
+/// A sample's backward pass.
+struct BackwardPass<'a, 'l> {
+    dynamics: &'a Dynamics<'a>,
+    weights: &'a [&'a [i32]],
+    input: &'a EventLog<'l>,
+    layers: &'a mut [Layer<'l>],
+    sums: &'a mut [i64],
+    statistics: &'a mut Statistics,
+}
+
+impl pulp::WithSimd for BackwardPass<'_, '_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: pulp::Simd>(self, _: S) {
+        let Self {
+            dynamics,
+            weights,
+            input,
+            layers,
+            sums,
+            statistics,
+        } = self;
+        network::backward(
+            &Portable, dynamics, weights, input, layers, sums, statistics,
+        );
     }
 }
 

@@ -3,11 +3,12 @@
 use eventprop_core::adjoint;
 use eventprop_core::log::{Event, EventLog, LogFull, LoggedStep};
 use eventprop_core::loss::{LossError, Outcome, TimeToFirstSpike};
-use eventprop_core::neuron::{self, Neurons};
+use eventprop_core::neuron;
 use eventprop_core::numeric::{self, LOSS_FRACTION, Statistics};
 use eventprop_core::optimizer::{Method, Settings, SilentNeurons};
 use eventprop_core::program::Kernels;
-use eventprop_core::tables::{self, Coefficients, Dynamics, TableError};
+use eventprop_core::state::Neurons;
+use eventprop_core::tables::{self, Coefficients, Dynamics, Peak, TableError, Tables};
 
 use super::{Counters, EncodedSample, InputEvent, LayerWeights, Setup, Tally};
 use crate::error::{Error, Result};
@@ -20,8 +21,12 @@ pub struct Model {
     pub dims: Vec<usize>,
     /// The discretisation.
     pub scheme: tables::Scheme,
-    /// Coefficients by ticks.
-    pub table: Vec<Coefficients>,
+    /// Coefficients over ticks.
+    pub ticks: Vec<Coefficients>,
+    /// Coefficients over steps; none on the time grid.
+    pub runs: Vec<Coefficients>,
+    /// Bounds of the membrane; none on the time grid.
+    pub peaks: Vec<Peak>,
     /// Steps of a sample.
     pub steps: usize,
     /// Binary logarithm of the ticks per step.
@@ -50,22 +55,29 @@ impl Model {
             Scheme::Exact => (tables::Scheme::Exact, network.tick_bits),
             Scheme::Grid => (tables::Scheme::Grid, 0),
         };
-        let mut table = vec![Coefficients::default(); (1 << tick_bits) + 1];
-        tables::fill(
-            &mut table,
+        let (step_ms, tau_membrane_ms, tau_synapse_ms) = (
             network.step_ms,
             network.tau_membrane_ms,
             network.tau_synapse_ms,
-        )
-        .map_err(|error| match error {
-            TableError::StepTooLong(longest) => Error::new(format!(
-                "a step of {} ms is too long for these time constants",
-                network.step_ms
-            ))
-            .hint(format!("at most {longest:.3} ms")),
-            error => Error::new(format!("impossible time constants: {error:?}")),
-        })
-        .map_err(|error| error.at("network.step_ms"))?;
+        );
+        let mut ticks = vec![Coefficients::default(); (1 << tick_bits) + 1];
+        tables::fill(&mut ticks, step_ms, tau_membrane_ms, tau_synapse_ms)
+            .map_err(|error| match error {
+                TableError::StepTooLong(longest) => Error::new(format!(
+                    "a step of {} ms is too long for these time constants",
+                    network.step_ms
+                ))
+                .hint(format!("at most {longest:.3} ms")),
+                error => Error::new(format!("impossible time constants: {error:?}")),
+            })
+            .map_err(|error| error.at("network.step_ms"))?;
+        let (mut runs, mut peaks) = (Vec::new(), Vec::new());
+        if scheme == tables::Scheme::Exact {
+            let entries = tables::run_entries(network.steps as usize);
+            runs.resize(entries, Coefficients::default());
+            tables::fill_runs(&mut runs, step_ms, tau_membrane_ms, tau_synapse_ms);
+            peaks.extend(tables::peaks(step_ms, tau_membrane_ms, tau_synapse_ms));
+        }
 
         let loss = &experiment.loss;
         let steps = network.steps as usize;
@@ -108,7 +120,9 @@ impl Model {
         Ok(Self {
             dims: setup.dims.clone(),
             scheme,
-            table,
+            ticks,
+            runs,
+            peaks,
             steps,
             tick_bits,
             spikes_per_step: network.spikes_per_step as usize,
@@ -127,6 +141,16 @@ impl Model {
         })
     }
 
+    /// The tables of time.
+    #[must_use]
+    pub fn tables(&self) -> Tables<'_> {
+        Tables {
+            ticks: &self.ticks,
+            runs: &self.runs,
+            peaks: &self.peaks,
+        }
+    }
+
     /// Time and threshold for the kernels.
     ///
     /// # Panics
@@ -135,7 +159,7 @@ impl Model {
     pub fn dynamics(&self) -> Dynamics<'_> {
         Dynamics::new(
             self.scheme,
-            &self.table,
+            self.tables(),
             self.spikes_per_step,
             self.slope_floor,
         )

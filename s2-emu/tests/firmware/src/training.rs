@@ -4,11 +4,13 @@
 use eventprop_core::log::{Event, EventLog};
 use eventprop_core::loss::{SILENT, TimeToFirstSpike};
 use eventprop_core::network::{self, Layer};
-use eventprop_core::neuron::Neurons;
 use eventprop_core::numeric::{Statistics, weight_from_f64};
 use eventprop_core::optimizer::{Method, Progress, Settings, SilentNeurons, Stretch, Update};
 use eventprop_core::program::Portable;
-use eventprop_core::tables::{Coefficients, Dynamics, Scheme, fill};
+use eventprop_core::state::{Neurons, scratch_len};
+use eventprop_core::tables::{
+    Coefficients, Dynamics, Scheme, Tables, fill, fill_runs, peaks, run_entries,
+};
 use s2_hal::math::SoftwareExpLog;
 
 const INPUTS: usize = 5;
@@ -94,7 +96,14 @@ pub fn train(scheme: Scheme, method: Method) -> Digest {
     let mut table = [Coefficients::default(); TICKS + 1];
     let table = &mut table[..=ticks];
     fill(table, 1.0, 20.0, 5.0).expect("the constants are good");
-    let dynamics = Dynamics::new(scheme, table, 4, 1 << 10).expect("the constants are good");
+    let mut runs = [Coefficients::default(); run_entries(STEPS)];
+    fill_runs(&mut runs, 1.0, 20.0, 5.0);
+    let tables = Tables {
+        ticks: table,
+        runs: &runs,
+        peaks: &peaks(1.0, 20.0, 5.0),
+    };
+    let dynamics = Dynamics::new(scheme, tables, 4, 1 << 10).expect("the constants are good");
     let tick_ms = 1.0 / ticks as f64;
     let loss = TimeToFirstSpike::new(0.5, 6.4, 3e-3, tick_ms, None, true);
     let loss = loss.expect("the constants are good");
@@ -114,6 +123,7 @@ pub fn train(scheme: Scheme, method: Method) -> Digest {
     let mut statistics = Statistics::default();
     let mut memories = [LogMemory::new(), LogMemory::new(), LogMemory::new()];
     let mut state = [[0; HIDDEN]; 4];
+    let (mut scratch, mut scratch_o) = ([0; scratch_len(HIDDEN)], [0; scratch_len(OUTPUTS)]);
     let mut sums = [0; EVENTS];
     let [mut spikes, mut gradients, mut weights] = [(); 3].map(|()| Hash(0x811c_9dc5));
     let mut count = 0;
@@ -138,12 +148,16 @@ pub fn train(scheme: Scheme, method: Method) -> Digest {
             let [membrane_h, current_h, membrane_o, current_o] = &mut state;
             let mut layers = [
                 Layer {
-                    neurons: Neurons::reset(membrane_h, current_h),
+                    neurons: Neurons::reset(membrane_h, current_h, &mut scratch),
                     log: hidden.log(),
                     gradient: &mut hidden_gradient,
                 },
                 Layer {
-                    neurons: Neurons::reset(&mut membrane_o[..OUTPUTS], &mut current_o[..OUTPUTS]),
+                    neurons: Neurons::reset(
+                        &mut membrane_o[..OUTPUTS],
+                        &mut current_o[..OUTPUTS],
+                        &mut scratch_o,
+                    ),
                     log: output.log(),
                     gradient: &mut output_gradient,
                 },
