@@ -5,7 +5,7 @@ use core::num::NonZeroU32;
 use core::ptr::{with_exposed_provenance, with_exposed_provenance_mut};
 
 use cortex_m::peripheral::NVIC;
-use eventprop_core::program::{Fault, Phase, Portable, Progress, Waiting};
+use eventprop_core::program::{Fault, Phase, Portable, Program, Progress, Waiting};
 use s2_hal::dma::{Block, hand_over};
 use s2_hal::pe::{Clock, Pe, Receiver, Sender, Ticker, WindowCopy};
 use s2_pac::irq::Interrupt;
@@ -203,9 +203,7 @@ fn work<P: Specified + 'static>(start: Start) -> Result<Infallible, Stop> {
             record.run = command.number;
             record.status = Status::Running as u32;
         });
-        let mut ticks = 0;
         loop {
-            NVIC::unpend(Interrupt::COMMS_DMA_0_NOT_EMPTY);
             live.set_phase(program.phase());
             // SAFETY: for this one call.
             let progress = program.poll(&Portable, unsafe { arrays(array_bytes) }, &mut pe);
@@ -214,23 +212,17 @@ fn work<P: Specified + 'static>(start: Start) -> Result<Infallible, Stop> {
                 cause: Cause::Fault(fault),
                 waiting: program.waiting(),
             })? {
-                Progress::Worked => ticks = 0,
+                Progress::Worked => {}
                 Progress::Done => break,
                 Progress::Idle => {
-                    if ticker.wait().is_ok() {
-                        NVIC::unpend(Interrupt::TIMER_INT1);
-                        ticks += 1;
-                        if ticks > TICKS_PER_TIME_OUT {
-                            let waiting = program.waiting();
-                            return Err(Stop {
-                                cause: Cause::TimeOut(waiting),
-                                waiting,
-                            });
-                        }
-                    }
                     live.set_phase(Phase::Idle);
-                    live.sleeping(program.waiting());
-                    sleep();
+                    if !packet_comes(&mut pe.receiver, &mut ticker, &mut live, &*program) {
+                        let waiting = program.waiting();
+                        return Err(Stop {
+                            cause: Cause::TimeOut(waiting),
+                            waiting,
+                        });
+                    }
                 }
             }
         }
@@ -244,6 +236,32 @@ fn work<P: Specified + 'static>(start: Start) -> Result<Infallible, Stop> {
         };
         live.update(count);
     }
+}
+
+/// Waits until there is a packet, and asleep if there is none at once; `false` when none comes in time.
+/// With the first tick that passes meanwhile, the record says what the program waits for.
+fn packet_comes(
+    receiver: &mut Receiver,
+    ticker: &mut Ticker,
+    live: &mut Live,
+    program: &impl Program,
+) -> bool {
+    // A packet that arrives behind this line ends the next sleep at once.
+    NVIC::unpend(Interrupt::COMMS_DMA_0_NOT_EMPTY);
+    let mut ticks = 0;
+    while receiver.is_empty() {
+        if ticker.wait().is_ok() {
+            NVIC::unpend(Interrupt::TIMER_INT1);
+            live.set_waiting(program.waiting());
+            ticks += 1;
+            if ticks > TICKS_PER_TIME_OUT {
+                return false;
+            }
+        }
+        live.count_sleep();
+        sleep();
+    }
+    true
 }
 
 /// Waits for a command with another number than the last.

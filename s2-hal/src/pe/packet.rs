@@ -133,21 +133,23 @@ impl<B: Bus> PacketSender for Sender<B> {
         let Fanout::Direct(list) = to else {
             return Err(nb::Error::Other(PacketError::RouterNotPublic));
         };
+        let Some((&first, rest)) = list.split_first() else {
+            return Ok(());
+        };
         // All are known to be good before the first one is sent.
-        for &to in list {
+        let first = control(first)?;
+        for &to in rest {
             control(to)?;
         }
-        for (sent, &to) in list.iter().enumerate() {
+        self.choose(first);
+        if !self.is_ready() {
+            return Err(nb::Error::WouldBlock);
+        }
+        self.send(packet);
+        for (sent, &to) in (1..).zip(rest) {
             self.choose(control(to)?);
-            let mut patience = if sent == 0 { 1 } else { PATIENCE };
-            while !self.is_ready() {
-                patience -= 1;
-                if patience == 0 {
-                    return Err(match sent {
-                        0 => nb::Error::WouldBlock,
-                        sent => nb::Error::Other(PacketError::Stuck { sent }),
-                    });
-                }
+            if !(0..PATIENCE).any(|_| self.is_ready()) {
+                return Err(nb::Error::Other(PacketError::Stuck { sent }));
             }
             self.send(packet);
         }
