@@ -5,7 +5,7 @@ use core::num::NonZeroU32;
 use core::ptr::{with_exposed_provenance, with_exposed_provenance_mut};
 
 use cortex_m::peripheral::NVIC;
-use eventprop_core::program::{Fault, Phase, Portable, Program, Progress, Waiting};
+use eventprop_core::program::{Fault, Kernels, Phase, Program, Progress, Waiting};
 use s2_hal::dma::{Block, hand_over};
 use s2_hal::pe::{Clock, Pe, Receiver, Sender, Ticker, WindowCopy};
 use s2_pac::irq::Interrupt;
@@ -27,6 +27,31 @@ const WAKERS: [Interrupt; 3] = [
 
 /// Ticks in the time that a program may stay without progress.
 const TICKS_PER_TIME_OUT: u32 = 4;
+
+/// The kernels, with the square root of the floating-point unit: IEEE 754 has it correctly rounded.
+struct Fpu;
+
+impl Kernels for Fpu {
+    #[inline(always)]
+    fn square_root(&self, value: f32) -> f32 {
+        let mut bits = value.to_bits();
+        // The compiler has no names for floating-point registers on this target.
+        // SAFETY: the register that is used has its value again in the end.
+        unsafe {
+            core::arch::asm!(
+                "vmov {saved}, s0",
+                "vmov s0, {bits}",
+                "vsqrt.f32 s0, s0",
+                "vmov {bits}, s0",
+                "vmov s0, {saved}",
+                bits = inout(reg) bits,
+                saved = out(reg) _,
+                options(pure, nomem, nostack),
+            );
+        }
+        f32::from_bits(bits)
+    }
+}
 
 /// Runs the program `P` for ever: one run for each command of the host.
 ///
@@ -206,7 +231,7 @@ fn work<P: Specified + 'static>(start: Start) -> Result<Infallible, Stop> {
         loop {
             live.set_phase(program.phase());
             // SAFETY: for this one call.
-            let progress = program.poll(&Portable, unsafe { arrays(array_bytes) }, &mut pe);
+            let progress = program.poll(&Fpu, unsafe { arrays(array_bytes) }, &mut pe);
             live.set_step(program.step());
             match progress.map_err(|fault| Stop {
                 cause: Cause::Fault(fault),

@@ -66,6 +66,12 @@ pub trait Kernels {
         crate::neuron::forward_step(dynamics, weights, arrivals, neurons, log, statistics)
     }
 
+    /// Square root, correctly rounded.
+    #[inline]
+    fn square_root(&self, value: f32) -> f32 {
+        libm::sqrtf(value)
+    }
+
     /// [`crate::adjoint::backward_step`].
     #[inline]
     #[allow(clippy::too_many_arguments)]
