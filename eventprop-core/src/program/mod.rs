@@ -655,7 +655,7 @@ impl HandOver {
         let message = Message::Ready {
             minibatch: self.updates.wrapping_add(1) as u16,
         };
-        let packet = port.packet(Target::Optimizer, message);
+        let packet = message.packet(port.routing(Target::Optimizer));
         let sent = port.send(pe, Target::Optimizer, packet)?;
         status.packets[2] += u64::from(sent);
         Ok(sent)

@@ -6,7 +6,7 @@ use s2_hal::topology::Destination;
 use super::{Fault, Status, Waiting};
 use crate::event::{
     CONTROL_POSITION_BITS, Checksum, Direction, ERROR_POSITION_BITS, Envelope,
-    MARKER_POSITION_BITS, MAX_NEIGHBOURS, Message, Source, Target, nearest, pack, unpack,
+    MARKER_POSITION_BITS, MAX_NEIGHBOURS, Message, Source, Target, nearest, routing_key, unpack,
 };
 
 /// Most steps that a sender may be ahead of its receivers.
@@ -114,15 +114,9 @@ impl Port {
         neighbours: Neighbours::NONE,
     };
 
-    /// The packet that carries a message to a target.
-    #[inline(always)]
-    pub(crate) fn packet(&self, target: Target, message: Message) -> Packet {
-        pack(Envelope {
-            direction: self.direction,
-            source: self.source,
-            target,
-            message,
-        })
+    /// The bits of a key that lead a packet to a target.
+    pub(crate) fn routing(&self, target: Target) -> u32 {
+        routing_key(self.direction, self.source, target)
     }
 
     /// Sends a packet to its target; `false` when the transmitter is busy.
@@ -287,10 +281,19 @@ impl Inbox {
         position as usize & self.slot_mask
     }
 
-    /// Where the words of a source start in a slot.
+    /// Where the words of a source start in a slot. (Within the memory, so that nothing wraps.)
     #[inline]
     fn at(&self, slot: usize, source: usize) -> usize {
-        slot * self.words_per_step + self.start[source] as usize
+        slot.wrapping_mul(self.words_per_step)
+            .wrapping_add(self.start[source] as usize)
+    }
+
+    /// Where a word of a source's event is. An index below the capacity is within the memory, too.
+    #[inline]
+    fn word_at(&self, slot: usize, source: usize, index: usize, lane: usize) -> usize {
+        self.at(slot, source)
+            .wrapping_add(index.wrapping_mul(self.lanes))
+            .wrapping_add(lane)
     }
 
     /// Slot of a packet's position; `None` for a step that is over.
@@ -350,7 +353,7 @@ impl Inbox {
                 limit,
             });
         }
-        let at = self.at(slot, source) + usize::from(index) * self.lanes + lane;
+        let at = self.word_at(slot, source, index.into(), lane);
         let (flags, bit) = (&mut memory.arrived[at / 32], 1 << (at % 32));
         let stored = &mut memory.words[at];
         if *flags & bit != 0 {
@@ -475,7 +478,7 @@ impl Inbox {
         if index >= usize::from(self.capacity[source]) {
             return None;
         }
-        let at = self.at(self.slot(self.expected), source) + index * self.lanes + lane;
+        let at = self.word_at(self.slot(self.expected), source, index, lane);
         (memory.arrived[at / 32] >> (at % 32) & 1 == 1).then(|| memory.words[at])
     }
 
@@ -484,9 +487,11 @@ impl Inbox {
         let slot = self.slot(self.expected);
         for n in 0..self.sources.len() {
             let partial = core::mem::replace(&mut self.steps[slot][n], Partial::NEW);
-            let first = self.at(slot, n) / 32;
-            let words = (usize::from(partial.end) * self.lanes).div_ceil(32);
-            memory.arrived[first..first + words].fill(0);
+            if partial.end > 0 {
+                let first = self.at(slot, n) / 32;
+                let words = (usize::from(partial.end) * self.lanes).div_ceil(32);
+                memory.arrived[first..first + words].fill(0);
+            }
         }
         self.expected = self.expected.wrapping_add(1);
     }
@@ -514,6 +519,7 @@ impl Inbox {
     }
 
     /// Tells all sources up to where steps are consumed.
+    #[inline(never)]
     fn tell(
         &mut self,
         pe: &mut impl PacketSender,
@@ -533,7 +539,7 @@ impl Inbox {
                 position: self.acknowledged as u16,
             };
             let target = Target::One(n);
-            if !port.send(pe, target, port.packet(target, message))? {
+            if !port.send(pe, target, message.packet(port.routing(target)))? {
                 return Ok(false);
             }
             status.packets[2] += 1;
@@ -660,8 +666,9 @@ impl Outbox {
         status: &mut Status,
     ) -> Result<bool, Fault> {
         let packets = events * lanes;
+        let routing = port.routing(target);
         while self.packet < packets {
-            let packet = port.packet(target, message(self.position, self.packet));
+            let packet = message(self.position, self.packet).packet(routing);
             if !port.send(pe, target, packet)? {
                 return Ok(false);
             }
@@ -673,7 +680,7 @@ impl Outbox {
             count: events as u16,
             checksum: self.sum.finish(self.position),
         };
-        if !port.send(pe, target, port.packet(target, marker))? {
+        if !port.send(pe, target, marker.packet(routing))? {
             return Ok(false);
         }
         let kind = usize::from(port.direction == Direction::Upstream);

@@ -80,12 +80,17 @@ const SLOT: usize = 0;
 #[derive(Debug)]
 pub struct Sender<B = Mmio> {
     transmit: Transmit<B>,
+    /// The destination that a list last began with, known to be good, and its control.
+    last: Option<(Destination, TransmitControl)>,
 }
 
 impl<B: Bus> Sender<B> {
     /// A sender that works on the transmitter.
     pub const fn new(transmit: Transmit<B>) -> Self {
-        Self { transmit }
+        Self {
+            transmit,
+            last: None,
+        }
     }
 
     /// Chooses a destination. The control is written again even if it is the same: whether a slot keeps
@@ -137,7 +142,14 @@ impl<B: Bus> PacketSender for Sender<B> {
             return Ok(());
         };
         // All are known to be good before the first one is sent.
-        let first = control(first)?;
+        let first = match self.last {
+            Some((last, control)) if last == first => control,
+            _ => {
+                let control = control(first)?;
+                self.last = Some((first, control));
+                control
+            }
+        };
         for &to in rest {
             control(to)?;
         }
