@@ -199,10 +199,15 @@ impl Config {
         &self.upstream_events[..self.upstream.len()]
     }
 
+    /// Most events that arrive in one step.
+    fn arriving(&self) -> usize {
+        self.upstream_events().iter().map(|&n| usize::from(n)).sum()
+    }
+
     /// Words of receive ring that its neighbours can fill.
     #[must_use]
     pub fn ring_words(&self) -> usize {
-        let arriving = self.upstream_events().iter().map(|&n| usize::from(n)).sum();
+        let arriving = self.arriving();
         let sources = self.upstream.len() + self.downstream.len();
         super::ring_words(self.window, arriving, 1, self.upstream.len())
             + super::ring_words(
@@ -220,14 +225,11 @@ impl Config {
     pub fn layout(&self) -> Layout {
         let ticks = 1usize << self.tick_bits;
         let weights = (self.inputs * self.neurons).next_multiple_of(4);
-        let arriving: usize = self.upstream_events().iter().map(|&n| usize::from(n)).sum();
-        let forward = Inbox::memory(
-            self.upstream_events().iter().map(|&n| usize::from(n)),
-            1,
-            self.window,
-        );
+        let arriving = self.arriving();
+        let forward = Inbox::memory(self.upstream_events(), 1, self.window);
+        let errors = [self.events_per_step() as u16; MAX_NEIGHBOURS];
         let backward = Inbox::memory(
-            core::iter::repeat_n(self.events_per_step(), self.downstream.len()),
+            &errors[..self.downstream.len()],
             self.downstream_lanes(),
             self.window,
         );

@@ -158,8 +158,7 @@ impl Config {
     /// Places the program's memory.
     #[must_use]
     pub fn layout(&self) -> Layout {
-        let events = self.upstream_events().iter().map(|&n| usize::from(n));
-        let (words, flags) = Inbox::memory(events, 1, self.window);
+        let (words, flags) = Inbox::memory(self.upstream_events(), 1, self.window);
         let mut plan = Plan::new();
         let mut layout = Layout {
             status: plan.region(1),

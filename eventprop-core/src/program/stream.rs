@@ -264,13 +264,10 @@ impl Inbox {
     }
 
     /// Length of the two memories of an inbox.
-    pub(crate) fn memory(
-        capacity: impl Iterator<Item = usize>,
-        lanes: usize,
-        window: usize,
-    ) -> (usize, usize) {
+    pub(crate) fn memory(capacity: &[u16], lanes: usize, window: usize) -> (usize, usize) {
         let words: usize = capacity
-            .map(|events| (events * lanes).next_multiple_of(32))
+            .iter()
+            .map(|&events| (usize::from(events) * lanes).next_multiple_of(32))
             .sum();
         let slots = window.next_power_of_two();
         (words * slots, words * slots / 32)
@@ -667,21 +664,25 @@ impl Outbox {
     ) -> Result<bool, Fault> {
         let packets = events * lanes;
         let routing = port.routing(target);
-        while self.packet < packets {
-            let packet = message(self.position, self.packet).packet(routing);
+        loop {
+            let message = if self.packet < packets {
+                message(self.position, self.packet)
+            } else {
+                Message::Marker {
+                    position: self.position as u16,
+                    count: events as u16,
+                    checksum: self.sum.finish(self.position),
+                }
+            };
+            let packet = message.packet(routing);
             if !port.send(pe, target, packet)? {
                 return Ok(false);
             }
+            if self.packet == packets {
+                break;
+            }
             self.sum.add(packet);
             self.packet += 1;
-        }
-        let marker = Message::Marker {
-            position: self.position as u16,
-            count: events as u16,
-            checksum: self.sum.finish(self.position),
-        };
-        if !port.send(pe, target, marker.packet(routing))? {
-            return Ok(false);
         }
         let kind = usize::from(port.direction == Direction::Upstream);
         status.packets[kind] += packets as u64;
