@@ -6,7 +6,7 @@
 
 use crate::log::{Event, LoggedStep};
 use crate::neuron::high;
-use crate::numeric::{ADJOINT_LIMIT, Statistics, decay, divide_by_slope, saturate, scale};
+use crate::numeric::{ADJOINT_LIMIT, Statistics, decay, divide_by_slope, saturate_short, scale};
 use crate::state::{Decay, Direction, LANES, Neurons};
 use crate::tables::{Dynamics, Scheme};
 
@@ -141,12 +141,12 @@ fn exact(
             neurons.stand_apart(neuron, own.step);
         }
         let back = dynamics.over(usize::from(event.offset));
-        let current =
-            i64::from(neurons.current[neuron]) + i64::from(scale(jump, back.membrane_to_current));
-        let membrane =
-            i64::from(neurons.membrane[neuron]) + i64::from(decay(jump, back.membrane_decay));
-        neurons.current[neuron] = saturate(current, ADJOINT_LIMIT, &mut statistics.saturations);
-        neurons.membrane[neuron] = saturate(membrane, ADJOINT_LIMIT, &mut statistics.saturations);
+        // All are at most 2^25.
+        let (i, v) = (&mut neurons.current[neuron], &mut neurons.membrane[neuron]);
+        let current = *i + scale(jump, back.membrane_to_current);
+        let membrane = *v + decay(jump, back.membrane_decay);
+        *i = saturate_short(current, ADJOINT_LIMIT, &mut statistics.saturations);
+        *v = saturate_short(membrane, ADJOINT_LIMIT, &mut statistics.saturations);
     }
 }
 
@@ -161,8 +161,7 @@ fn exact_jumps(
         let Event { neuron, offset } = own.events[k];
         let back = dynamics.over(dynamics.ticks() - usize::from(offset));
         let membrane = neurons.membrane[usize::from(neuron)];
-        let mut numerator =
-            i64::from(decay(membrane, back.membrane_decay)) + i64::from(own.errors[k]);
+        let mut numerator = decay(membrane, back.membrane_decay) + own.errors[k];
         // Later spikes of the same neuron stand right behind this one; at most seven do, and each
         // jump is at most 2^25.
         for later in k + 1..own.events.len() {
@@ -170,7 +169,7 @@ fn exact_jumps(
                 break;
             }
             let between = dynamics.over(usize::from(own.events[later].offset - offset));
-            numerator += i64::from(decay(own.errors[later], between.membrane_decay));
+            numerator += decay(own.errors[later], between.membrane_decay);
         }
         let slope = own.slopes[k].max(dynamics.slope_floor());
         own.errors[k] = divide_by_slope(numerator, slope, &mut statistics.saturations);
@@ -204,7 +203,7 @@ fn grid(
     }
     // The jump takes λV from the end of the step, before its decay.
     for ((event, &slope), error) in own.events.iter().zip(own.slopes).zip(own.errors.iter_mut()) {
-        let numerator = i64::from(neurons.membrane[usize::from(event.neuron)]) + i64::from(*error);
+        let numerator = neurons.membrane[usize::from(event.neuron)] + *error;
         let slope = slope.max(dynamics.slope_floor());
         *error = divide_by_slope(numerator, slope, &mut statistics.saturations);
     }
@@ -220,11 +219,8 @@ fn grid(
     );
     for (event, &jump) in own.events.iter().zip(own.errors.iter()) {
         let membrane = &mut neurons.membrane[usize::from(event.neuron)];
-        *membrane = saturate(
-            i64::from(*membrane) + i64::from(jump),
-            ADJOINT_LIMIT,
-            &mut statistics.saturations,
-        );
+        // Both are at most 2^25.
+        *membrane = saturate_short(*membrane + jump, ADJOINT_LIMIT, &mut statistics.saturations);
     }
     for arrival in arrivals {
         let row = usize::from(arrival.neuron) * post;

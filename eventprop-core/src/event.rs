@@ -164,50 +164,55 @@ pub fn pack(envelope: Envelope) -> Packet {
         target,
         message,
     } = envelope;
-    let (kind, tag, payload) = match message {
-        Message::Spike {
-            position,
-            index,
-            event,
-        } => {
-            debug_assert!(usize::from(index) < MAX_EVENTS_PER_STEP && event.neuron < 1 << 12);
-            let (low, high) = (u32::from(position) & 0x7FF, u32::from(position) >> 11 & 0xF);
-            let payload = low << 21 | u32::from(index) << 9 | u32::from(event.offset);
-            (SPIKE, high << 12 | u32::from(event.neuron), payload)
-        }
-        Message::Marker {
-            position,
-            count,
-            checksum,
-        } => {
-            debug_assert!(usize::from(count) <= MAX_EVENTS_PER_STEP);
-            let (low, high) = (u32::from(position) & 0x7FF, u32::from(position) >> 11 & 0x7);
-            (MARKER, high << 13 | u32::from(count), low << 21 | checksum)
-        }
-        Message::Error {
-            position,
-            index,
-            part,
-            word,
-        } => {
-            let kind = match part {
-                ErrorPart::Whole => ERROR,
-                ErrorPart::High => ERROR_HIGH,
-                ErrorPart::Low => ERROR_LOW,
-            };
-            (
-                kind,
-                (u32::from(position) & 0xF) << 12 | u32::from(index),
+    message.packet(routing_key(direction, source, target))
+}
+
+impl Message {
+    /// The packet that says this, on the way that the [routing key](routing_key) names.
+    #[inline(always)]
+    pub(crate) fn packet(self, routing: u32) -> Packet {
+        let (kind, tag, payload) = match self {
+            Self::Spike {
+                position,
+                index,
+                event,
+            } => {
+                debug_assert!(usize::from(index) < MAX_EVENTS_PER_STEP && event.neuron < 1 << 12);
+                let (low, high) = (u32::from(position) & 0x7FF, u32::from(position) >> 11 & 0xF);
+                let payload = low << 21 | u32::from(index) << 9 | u32::from(event.offset);
+                (SPIKE, high << 12 | u32::from(event.neuron), payload)
+            }
+            Self::Marker {
+                position,
+                count,
+                checksum,
+            } => {
+                debug_assert!(usize::from(count) <= MAX_EVENTS_PER_STEP);
+                let (low, high) = (u32::from(position) & 0x7FF, u32::from(position) >> 11 & 0x7);
+                (MARKER, high << 13 | u32::from(count), low << 21 | checksum)
+            }
+            Self::Error {
+                position,
+                index,
+                part,
                 word,
-            )
+            } => {
+                let kind = match part {
+                    ErrorPart::Whole => ERROR,
+                    ErrorPart::High => ERROR_HIGH,
+                    ErrorPart::Low => ERROR_LOW,
+                };
+                let position = u32::from(position) & 0xF;
+                (kind, position << 12 | u32::from(index), word)
+            }
+            Self::Acknowledge { position } => (ACKNOWLEDGE, 0, doubled(position)),
+            Self::Ready { minibatch } => (READY, 0, doubled(minibatch)),
+            Self::Release { minibatch } => (RELEASE, 0, doubled(minibatch)),
+        };
+        Packet {
+            key: routing | kind << 28 | tag,
+            payload: Some(payload),
         }
-        Message::Acknowledge { position } => (ACKNOWLEDGE, 0, doubled(position)),
-        Message::Ready { minibatch } => (READY, 0, doubled(minibatch)),
-        Message::Release { minibatch } => (RELEASE, 0, doubled(minibatch)),
-    };
-    Packet {
-        key: routing_key(direction, source, target) | kind << 28 | tag,
-        payload: Some(payload),
     }
 }
 

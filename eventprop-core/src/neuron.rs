@@ -315,7 +315,9 @@ impl Step<'_, '_, '_, '_> {
                 break;
             }
             let above = (ticks, v_end);
-            let (tick, v) = if self.arrivals.is_empty() && count == 0 {
+            // One search is enough where code memory is short.
+            let alone = self.arrivals.is_empty() && count == 0 && cfg!(not(target_arch = "arm"));
+            let (tick, v) = if alone {
                 crossing(behind, above, |tick| {
                     v0.wrapping_add(high(self.decay_of_membrane(v0, i0, tick)))
                 })
@@ -364,8 +366,12 @@ impl Step<'_, '_, '_, '_> {
     /// before tick f.
     #[inline(always)]
     fn membrane_at(&self, neuron: usize, v0: i32, i0: i32, tick: usize, crossed: &[usize]) -> i64 {
+        let own = self.decay_of_membrane(v0, i0, tick);
+        if self.arrivals.is_empty() && crossed.is_empty() {
+            return i64::from(v0.wrapping_add(high(own)));
+        }
         let mut v = Wide::new(v0);
-        v.add_fraction(self.decay_of_membrane(v0, i0, tick));
+        v.add_fraction(own);
         for arrivals in self.arrivals.chunks(ARRIVALS_PER_FOLD) {
             let mut sum = 0i64;
             for arrival in arrivals {

@@ -92,6 +92,16 @@ pub(crate) fn saturate(value: i64, limit: i32, count: &mut u64) -> i32 {
     limited as i32
 }
 
+/// As [`saturate`], for a value that fits 32 bits.
+#[inline(always)]
+pub(crate) fn saturate_short(value: i32, limit: i32, count: &mut u64) -> i32 {
+    let limited = value.clamp(-limit, limit);
+    if limited != value {
+        *count += 1;
+    }
+    limited
+}
+
 /// `value · coefficient`, rounded to the format of `value`: the high word of a product plus one half
 /// (one `smmulr` on a Cortex-M4).
 #[inline(always)]
@@ -166,7 +176,7 @@ pub fn round_error(sum: i64, saturations: &mut u64) -> i32 {
 /// # Panics
 /// In debug builds, if `slope` is not positive or `numerator` reaches 2^29.
 #[inline]
-pub(crate) fn divide_by_slope(numerator: i64, slope: i32, saturations: &mut u64) -> i32 {
+pub(crate) fn divide_by_slope(numerator: i32, slope: i32, saturations: &mut u64) -> i32 {
     debug_assert!(slope > 0 && numerator.abs() < 1 << 29);
     let shift = slope.leading_zeros();
     let mantissa = (slope as u32) << shift; // 2^31 ..= 2^32 - 1
@@ -176,7 +186,7 @@ pub(crate) fn divide_by_slope(numerator: i64, slope: i32, saturations: &mut u64)
     let reciprocal = (estimate << 15) + ((estimate * residue) >> 33); // 2^63 / mantissa
     // numerator · 2^20 / slope = numerator · reciprocal / 2^(43 - shift)
     let shift = 43 - shift;
-    let quotient = (numerator * reciprocal + (1i64 << (shift - 1))) >> shift;
+    let quotient = (i64::from(numerator) * reciprocal + (1i64 << (shift - 1))) >> shift;
     saturate(quotient, ADJOINT_LIMIT, saturations)
 }
 
@@ -203,7 +213,7 @@ mod tests {
     proptest! {
         /// The quotient is within one unit of the true one, over the whole range of both operands.
         #[test]
-        fn division_is_accurate(numerator in -(1i64 << 28)..(1i64 << 28), slope in 1i32..=STATE_LIMIT) {
+        fn division_is_accurate(numerator in -(1i32 << 28)..(1i32 << 28), slope in 1i32..=STATE_LIMIT) {
             let mut saturations = 0;
             let got = i64::from(divide_by_slope(numerator, slope, &mut saturations));
             let exact = i128::from(numerator) << 20;

@@ -176,6 +176,20 @@ impl Update {
     /// # Panics
     /// If the lengths differ.
     pub fn apply(&self, stretch: Stretch<'_>, statistics: &mut Statistics) {
+        self.apply_with(stretch, libm::sqrtf, statistics);
+    }
+
+    /// [`apply`](Self::apply) with a square root of the caller, which has to round correctly.
+    ///
+    /// # Panics
+    /// If the lengths differ.
+    #[inline]
+    pub fn apply_with(
+        &self,
+        stretch: Stretch<'_>,
+        square_root: impl Fn(f32) -> f32,
+        statistics: &mut Statistics,
+    ) {
         let Stretch {
             position,
             weights,
@@ -190,7 +204,7 @@ impl Update {
         for (((w, &g), m), v) in weights.iter_mut().zip(gradients).zip(first).zip(second) {
             // A product by a power of two is exact, so this is the weight rounded to single once.
             let weight = *w as f32 * (1.0 / (1u32 << STATE_FRACTION) as f32);
-            let g = g as f32 * self.gradient_scale + weight * self.weight_decay;
+            let g = to_single(g) * self.gradient_scale + weight * self.weight_decay;
             let step = match self.method {
                 Method::Adam {
                     beta1,
@@ -199,7 +213,7 @@ impl Update {
                 } => {
                     *m = *m * beta1 + g * (1.0 - beta1);
                     *v = *v * beta2 + g * g * (1.0 - beta2);
-                    self.rate * *m / (libm::sqrtf(*v) * self.root_scale + epsilon)
+                    self.rate * *m / (square_root(*v) * self.root_scale + epsilon)
                 }
                 Method::Sgd { momentum } => {
                     *m = *m * momentum + g;
@@ -223,6 +237,19 @@ impl Update {
             }
         }
     }
+}
+
+/// The nearest single-precision number: `value as f32`, for which a Cortex-M4 has an instruction only where
+/// the value fits 32 bits. Most do.
+#[inline(always)]
+fn to_single(value: i64) -> f32 {
+    // A function of its own, or the compiler joins both cases.
+    #[cold]
+    #[inline(never)]
+    fn wide(value: i64) -> f32 {
+        value as f32
+    }
+    i32::try_from(value).map_or_else(|_| wide(value), |value| value as f32)
 }
 
 #[cfg(test)]

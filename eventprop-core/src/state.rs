@@ -3,6 +3,9 @@
 //! Between arriving spikes most neurons of a layer cannot spike, and their state only decays. In
 //! [`Scheme::Exact`](crate::tables::Scheme::Exact) it is left as it is, and taken over all the steps
 //! at once when it is needed: with one rounding, not one per step. So a step costs what happens in it.
+//!
+//! On the host everything is inlined into one function that is built for the vector instructions of the
+//! machine; on a PE code memory is short, and a call costs little.
 
 use crate::tables::{Coefficients, Dynamics, RUN_FRACTION};
 
@@ -231,7 +234,8 @@ impl<'m> Neurons<'m> {
     }
 
     /// Takes every state to `boundary`.
-    #[inline(always)]
+    #[cfg_attr(target_arch = "arm", inline(never))]
+    #[cfg_attr(not(target_arch = "arm"), inline(always))]
     pub(crate) fn catch_up(
         &mut self,
         dynamics: &Dynamics<'_>,
@@ -268,7 +272,8 @@ impl<'m> Neurons<'m> {
 
     /// Takes the state of one neuron to `boundary`. It is on record as standing where it did until
     /// [`stand_apart`](Self::stand_apart) says otherwise.
-    #[inline(always)]
+    #[cfg_attr(target_arch = "arm", inline(never))]
+    #[cfg_attr(not(target_arch = "arm"), inline(always))]
     pub(crate) fn catch_up_one(
         &mut self,
         dynamics: &Dynamics<'_>,
@@ -305,7 +310,8 @@ impl<'m> Neurons<'m> {
     }
 
     /// Takes all neurons that stand with the others over a free run.
-    #[inline(always)]
+    #[cfg_attr(target_arch = "arm", inline(never))]
+    #[cfg_attr(not(target_arch = "arm"), inline(always))]
     fn run_others(&mut self, decay: &Decay, direction: Direction) {
         let len = self.membrane.len();
         let marks = &self.scratch[..len];
@@ -314,6 +320,9 @@ impl<'m> Neurons<'m> {
         let (driven, driven_rest) = driven.as_chunks_mut::<LANES>();
         let (driver, driver_rest) = driver.as_chunks_mut::<LANES>();
         run_blocks(decay, driven, driver, marks);
+        if LANES == 1 {
+            return;
+        }
         run_blocks(
             decay,
             driven_rest.as_chunks_mut::<1>().0,
@@ -324,7 +333,8 @@ impl<'m> Neurons<'m> {
 
     /// Lists the neurons that may rise above threshold without further arrivals, unless that was done
     /// since the last ones. All states stand together then.
-    #[inline(always)]
+    #[cfg_attr(target_arch = "arm", inline(never))]
+    #[cfg_attr(not(target_arch = "arm"), inline(always))]
     pub(crate) fn list_rising(&mut self, dynamics: &Dynamics<'_>) {
         if self.activity.listed {
             return;

@@ -435,7 +435,7 @@ macro_rules! method {
         pub fn $name(
             &mut self,
         ) -> $crate::register::Register<'_, B, $value, $crate::register::access::$access> {
-            $crate::register::Register::new(&mut self.bus, self.base + $offset)
+            $crate::register::Register::new(&mut self.bus, self.base.wrapping_add($offset))
         }
     };
     (
@@ -453,7 +453,7 @@ macro_rules! method {
             index: usize,
         ) -> $crate::register::Register<'_, B, $value, $crate::register::access::$access> {
             assert!(index < $count, "there is no such register");
-            let address = self.base + $offset + $stride * index as u32;
+            let address = self.base.wrapping_add($offset + $stride * index as u32);
             $crate::register::Register::new(&mut self.bus, address)
         }
     };

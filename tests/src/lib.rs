@@ -1,6 +1,8 @@
 //! Tests across crates and backends, and what they share.
 
 pub mod continuous;
+pub mod firmware;
+pub mod golden;
 pub mod identity;
 pub mod random;
 

@@ -1,34 +1,12 @@
 //! The firmware's own machine code gives the same bits: the images on emulated PEs against this process.
 
-use std::path::{Path, PathBuf};
-use std::process::Command;
-use std::sync::OnceLock;
-
+use eventprop_tests::firmware::firmware;
 use eventprop_tests::identity::{bits, experiment, on};
 use host_tools::backend::Backend as _;
 use host_tools::backend::emulated::Emulated;
 use host_tools::experiment::{BackendKind, Experiment, OptimizerKind, Routing, Scheme};
 use host_tools::training::{Plan, State};
 use s2_hal::mock::fault::{FaultPlan, PacketFault, PacketRule};
-
-/// Builds the images, once.
-fn firmware() -> &'static Path {
-    static FOLDER: OnceLock<PathBuf> = OnceLock::new();
-    FOLDER.get_or_init(|| {
-        let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
-        let target = root.join("target");
-        let status = Command::new(env!("CARGO"))
-            .args(["build", "--quiet", "--profile", "firmware", "--bins"])
-            .args(["--package", "bsp", "--features", "firmware,provisional"])
-            .args(["--target", "thumbv7em-none-eabihf", "--target-dir"])
-            .arg(&target)
-            .current_dir(root)
-            .status()
-            .expect("cargo can be started");
-        assert!(status.success(), "the images do not build");
-        target.join("thumbv7em-none-eabihf/firmware")
-    })
-}
 
 fn emulated(experiment: &Experiment, seed: u64) -> Experiment {
     on(experiment, |backend| {

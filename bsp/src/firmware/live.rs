@@ -78,15 +78,20 @@ impl Live {
         unsafe { (&raw mut (*place()).step).write_volatile(step) }
     }
 
-    /// Notes that the program goes to sleep, and what it waits for.
-    pub fn sleeping(&mut self, waiting: Waiting) {
-        let record = place();
+    /// Counts that the program goes to sleep.
+    #[inline]
+    pub fn count_sleep(&mut self) {
         // SAFETY: as for `read`.
         unsafe {
-            let sleeps = &raw mut (*record).sleeps;
+            let sleeps = &raw mut (*place()).sleeps;
             sleeps.write_volatile(sleeps.read_volatile().wrapping_add(1));
-            (&raw mut (*record).waiting).write_volatile(waiting.to_words());
         }
+    }
+
+    /// Notes what the program waits for.
+    pub fn set_waiting(&mut self, waiting: Waiting) {
+        // SAFETY: as for `read`.
+        unsafe { (&raw mut (*place()).waiting).write_volatile(waiting.to_words()) }
     }
 
     /// Notes why the program stops, and how much stack it had used.

@@ -5,7 +5,7 @@ use core::num::NonZeroU32;
 use core::ptr::{with_exposed_provenance, with_exposed_provenance_mut};
 
 use cortex_m::peripheral::NVIC;
-use eventprop_core::program::{Fault, Phase, Portable, Progress, Waiting};
+use eventprop_core::program::{Fault, Kernels, Phase, Program, Progress, Waiting};
 use s2_hal::dma::{Block, hand_over};
 use s2_hal::pe::{Clock, Pe, Receiver, Sender, Ticker, WindowCopy};
 use s2_pac::irq::Interrupt;
@@ -27,6 +27,31 @@ const WAKERS: [Interrupt; 3] = [
 
 /// Ticks in the time that a program may stay without progress.
 const TICKS_PER_TIME_OUT: u32 = 4;
+
+/// The kernels, with the square root of the floating-point unit: IEEE 754 has it correctly rounded.
+struct Fpu;
+
+impl Kernels for Fpu {
+    #[inline(always)]
+    fn square_root(&self, value: f32) -> f32 {
+        let mut bits = value.to_bits();
+        // The compiler has no names for floating-point registers on this target.
+        // SAFETY: the register that is used has its value again in the end.
+        unsafe {
+            core::arch::asm!(
+                "vmov {saved}, s0",
+                "vmov s0, {bits}",
+                "vsqrt.f32 s0, s0",
+                "vmov {bits}, s0",
+                "vmov s0, {saved}",
+                bits = inout(reg) bits,
+                saved = out(reg) _,
+                options(pure, nomem, nostack),
+            );
+        }
+        f32::from_bits(bits)
+    }
+}
 
 /// Runs the program `P` for ever: one run for each command of the host.
 ///
@@ -203,34 +228,26 @@ fn work<P: Specified + 'static>(start: Start) -> Result<Infallible, Stop> {
             record.run = command.number;
             record.status = Status::Running as u32;
         });
-        let mut ticks = 0;
         loop {
-            NVIC::unpend(Interrupt::COMMS_DMA_0_NOT_EMPTY);
             live.set_phase(program.phase());
             // SAFETY: for this one call.
-            let progress = program.poll(&Portable, unsafe { arrays(array_bytes) }, &mut pe);
+            let progress = program.poll(&Fpu, unsafe { arrays(array_bytes) }, &mut pe);
             live.set_step(program.step());
             match progress.map_err(|fault| Stop {
                 cause: Cause::Fault(fault),
                 waiting: program.waiting(),
             })? {
-                Progress::Worked => ticks = 0,
+                Progress::Worked => {}
                 Progress::Done => break,
                 Progress::Idle => {
-                    if ticker.wait().is_ok() {
-                        NVIC::unpend(Interrupt::TIMER_INT1);
-                        ticks += 1;
-                        if ticks > TICKS_PER_TIME_OUT {
-                            let waiting = program.waiting();
-                            return Err(Stop {
-                                cause: Cause::TimeOut(waiting),
-                                waiting,
-                            });
-                        }
-                    }
                     live.set_phase(Phase::Idle);
-                    live.sleeping(program.waiting());
-                    sleep();
+                    if !packet_comes(&mut pe.receiver, &mut ticker, &mut live, &*program) {
+                        let waiting = program.waiting();
+                        return Err(Stop {
+                            cause: Cause::TimeOut(waiting),
+                            waiting,
+                        });
+                    }
                 }
             }
         }
@@ -244,6 +261,32 @@ fn work<P: Specified + 'static>(start: Start) -> Result<Infallible, Stop> {
         };
         live.update(count);
     }
+}
+
+/// Waits until there is a packet, and asleep if there is none at once; `false` when none comes in time.
+/// With the first tick that passes meanwhile, the record says what the program waits for.
+fn packet_comes(
+    receiver: &mut Receiver,
+    ticker: &mut Ticker,
+    live: &mut Live,
+    program: &impl Program,
+) -> bool {
+    // A packet that arrives behind this line ends the next sleep at once.
+    NVIC::unpend(Interrupt::COMMS_DMA_0_NOT_EMPTY);
+    let mut ticks = 0;
+    while receiver.is_empty() {
+        if ticker.wait().is_ok() {
+            NVIC::unpend(Interrupt::TIMER_INT1);
+            live.set_waiting(program.waiting());
+            ticks += 1;
+            if ticks > TICKS_PER_TIME_OUT {
+                return false;
+            }
+        }
+        live.count_sleep();
+        sleep();
+    }
+    true
 }
 
 /// Waits for a command with another number than the last.

@@ -3,10 +3,10 @@
 use super::memory::{ALIGNMENT, Cut, Plan, Region, check};
 use super::stream::{Neighbours, Outbox, Port, receive};
 use super::{
-    Fault, Kernels, Platform, Program, Progress, Run, Share, Status, Waiting, check_replica,
-    check_steps, read, require, sample_address, sample_number, spike_hash,
+    Fault, Kernels, Platform, Program, Progress, ROUNDS_PER_POLL, Run, Share, Status, Waiting,
+    check_replica, check_steps, read, require, sample_address, sample_number, spike_hash,
 };
-use crate::event::{Direction, MAX_EVENTS_PER_STEP, Message, Source};
+use crate::event::{Direction, Envelope, MAX_EVENTS_PER_STEP, Message, Source};
 use crate::log::Event;
 use crate::numeric::MAX_NEURONS;
 
@@ -232,66 +232,38 @@ impl Program for Input {
         memory: &mut [u64],
         pe: &mut P,
     ) -> Result<Progress, Fault> {
-        let mut worked = false;
-        while let Some((packet, envelope)) = receive(pe)? {
-            worked = true;
-            match (
-                self.config.downstream.position(envelope.source),
-                envelope.message,
-            ) {
-                (Some(n), Message::Acknowledge { position }) => {
-                    self.outbox.acknowledged(n, position, &mut self.status)?;
-                }
-                _ => return Err(Fault::UnexpectedPacket { key: packet.key }),
-            }
-        }
         let mut cut = Cut::new(memory);
         let status = cut.take(self.layout.status);
         let order = cut.take(self.layout.order);
         let words = cut.take(self.layout.sample);
-        let Some((run, share)) = self.run else {
-            status[0] = self.status;
-            return Ok(Progress::Done);
-        };
-        if !self.loaded {
-            let number = sample_number(pe, &run, self.sample, order)?;
-            let bad = Fault::BadSample { sample: number };
-            let used = run.stride as usize / size_of::<u32>();
-            read(pe, sample_address(&run, number)?, &mut words[..used])?;
-            self.check_sample(&words[..used]).ok_or(bad)?;
-            self.loaded = true;
-            self.count_step(words);
-        }
-        if !self.outbox.open() {
-            return Ok(if worked {
-                Progress::Worked
-            } else {
-                Progress::Idle
-            });
-        }
-        let sent = self.sent;
-        let message = |position: u32, n: usize| Message::Spike {
-            position: position as u16,
-            index: n as u16,
-            event: sample::parse_event(words[sample::HEAD_WORDS + sent + n]).1,
-        };
-        if self
-            .outbox
-            .send_all(pe, &self.port, self.in_step, message, &mut self.status)?
-        {
-            for word in &words[sample::HEAD_WORDS + sent..][..self.in_step] {
-                let (step, event) = sample::parse_event(*word);
-                let ticks = (u32::from(step) << self.config.tick_bits) + u32::from(event.offset);
-                let hash = spike_hash(self.sample, 0, event.neuron.into(), ticks);
-                self.status.spike_digest = self.status.spike_digest.wrapping_add(hash);
+        for _ in 0..ROUNDS_PER_POLL {
+            while let Some((packet, envelope)) = receive(pe)? {
+                self.accept(envelope)
+                    .unwrap_or(Err(Fault::UnexpectedPacket { key: packet.key }))?;
             }
-            self.status.spikes += self.in_step as u64;
-            self.sent += self.in_step;
-            self.step += 1;
-            if self.step == self.config.steps {
-                self.begin(share.next(self.minibatch, self.sample));
-            } else {
+            let Some((run, share)) = self.run else {
+                status[0] = self.status;
+                return Ok(Progress::Done);
+            };
+            if !self.loaded {
+                let number = sample_number(pe, &run, self.sample, order)?;
+                let bad = Fault::BadSample { sample: number };
+                let used = run.stride as usize / size_of::<u32>();
+                read(pe, sample_address(&run, number)?, &mut words[..used])?;
+                self.check_sample(&words[..used]).ok_or(bad)?;
+                self.loaded = true;
                 self.count_step(words);
+            }
+            if !self.outbox.open() {
+                return Ok(Progress::Idle);
+            }
+            if self.send_step(words, pe)? {
+                self.step += 1;
+                if self.step == self.config.steps {
+                    self.begin(share.next(self.minibatch, self.sample));
+                } else {
+                    self.count_step(words);
+                }
             }
         }
         Ok(Progress::Worked)
@@ -334,6 +306,39 @@ impl Input {
         self.loaded = false;
         self.step = 0;
         self.sent = 0;
+    }
+
+    /// Takes an acknowledgement; `None` for anything else.
+    fn accept(&mut self, envelope: Envelope) -> Option<Result<(), Fault>> {
+        let Message::Acknowledge { position } = envelope.message else {
+            return None;
+        };
+        let n = self.config.downstream.position(envelope.source)?;
+        Some(self.outbox.acknowledged(n, position, &mut self.status))
+    }
+
+    /// Sends the step at hand; `false` when the transmitter is busy.
+    fn send_step<P: Platform>(&mut self, words: &[u32], pe: &mut P) -> Result<bool, Fault> {
+        let events = &words[sample::HEAD_WORDS + self.sent..][..self.in_step];
+        let message = |position: u32, n: usize| Message::Spike {
+            position: position as u16,
+            index: n as u16,
+            event: sample::parse_event(events[n]).1,
+        };
+        let sent = self
+            .outbox
+            .send_all(pe, &self.port, events.len(), message, &mut self.status)?;
+        if sent {
+            for &word in events {
+                let (step, event) = sample::parse_event(word);
+                let ticks = (u32::from(step) << self.config.tick_bits) + u32::from(event.offset);
+                let hash = spike_hash(self.sample, 0, event.neuron.into(), ticks);
+                self.status.spike_digest = self.status.spike_digest.wrapping_add(hash);
+            }
+            self.status.spikes += events.len() as u64;
+            self.sent += events.len();
+        }
+        Ok(sent)
     }
 
     /// Counts the events of the step at hand.

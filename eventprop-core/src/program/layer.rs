@@ -3,12 +3,12 @@
 use super::memory::{Cut, Plan, Region, check};
 use super::stream::{Inbox, InboxMemory, Neighbours, Outbox, Place, Port, receive};
 use super::{
-    Fault, HandOver, Kernels, Mode, Platform, Program, Progress, Run, Share, Status, Waiting,
-    check_replica, check_steps, require, spike_hash,
+    Fault, HandOver, Kernels, Mode, Platform, Program, Progress, ROUNDS_PER_POLL, Run, Share,
+    Status, Waiting, check_replica, check_steps, require, spike_hash,
 };
 use crate::event::{
     Direction, ERROR_POSITION_BITS, Envelope, ErrorPart, MAX_EVENTS_PER_STEP, MAX_NEIGHBOURS,
-    Message, SPIKE_POSITION_BITS, Source, Target,
+    Message, SPIKE_POSITION_BITS, Source,
 };
 use crate::log::{Event, EventLog};
 use crate::numeric::{MAX_NEURONS, Statistics, round_error};
@@ -70,6 +70,10 @@ pub struct Config {
 pub struct Layout {
     /// What it counts.
     pub status: Region<Status>,
+    forward_words: Region<u32>,
+    forward_flags: Region<u32>,
+    backward_words: Region<u32>,
+    backward_flags: Region<u32>,
     /// Coefficients over ticks ([`crate::tables::fill`]), written by the host.
     pub ticks: Region<Coefficients>,
     /// Coefficients over steps ([`crate::tables::fill_runs`]), written by the host.
@@ -102,10 +106,6 @@ pub struct Layout {
     pub arrival_ends: Region<u32>,
     /// Error sums of one step (F38).
     pub sums: Region<i64>,
-    forward_words: Region<u32>,
-    forward_flags: Region<u32>,
-    backward_words: Region<u32>,
-    backward_flags: Region<u32>,
     /// Bytes of all.
     pub bytes: usize,
 }
@@ -113,6 +113,10 @@ pub struct Layout {
 impl Layout {
     const EMPTY: Self = Self {
         status: Region::EMPTY,
+        forward_words: Region::EMPTY,
+        forward_flags: Region::EMPTY,
+        backward_words: Region::EMPTY,
+        backward_flags: Region::EMPTY,
         ticks: Region::EMPTY,
         runs: Region::EMPTY,
         peaks: Region::EMPTY,
@@ -129,10 +133,6 @@ impl Layout {
         arrivals: Region::EMPTY,
         arrival_ends: Region::EMPTY,
         sums: Region::EMPTY,
-        forward_words: Region::EMPTY,
-        forward_flags: Region::EMPTY,
-        backward_words: Region::EMPTY,
-        backward_flags: Region::EMPTY,
         bytes: 0,
     };
 }
@@ -208,10 +208,15 @@ impl Config {
         &self.upstream_events[..self.upstream.len()]
     }
 
+    /// Most events that arrive in one step.
+    fn arriving(&self) -> usize {
+        self.upstream_events().iter().map(|&n| usize::from(n)).sum()
+    }
+
     /// Words of receive ring that its neighbours can fill.
     #[must_use]
     pub fn ring_words(&self) -> usize {
-        let arriving = self.upstream_events().iter().map(|&n| usize::from(n)).sum();
+        let arriving = self.arriving();
         let sources = self.upstream.len() + self.downstream.len();
         super::ring_words(self.window, arriving, 1, self.upstream.len())
             + super::ring_words(
@@ -233,20 +238,21 @@ impl Config {
             Scheme::Grid => (0, 0, 0),
         };
         let weights = (self.inputs * self.neurons).next_multiple_of(4);
-        let arriving: usize = self.upstream_events().iter().map(|&n| usize::from(n)).sum();
-        let forward = Inbox::memory(
-            self.upstream_events().iter().map(|&n| usize::from(n)),
-            1,
-            self.window,
-        );
+        let arriving = self.arriving();
+        let forward = Inbox::memory(self.upstream_events(), 1, self.window);
+        let errors = [self.events_per_step() as u16; MAX_NEIGHBOURS];
         let backward = Inbox::memory(
-            core::iter::repeat_n(self.events_per_step(), self.downstream.len()),
+            &errors[..self.downstream.len()],
             self.downstream_lanes(),
             self.window,
         );
         let mut plan = Plan::new();
         let mut layout = Layout {
             status: plan.region(1),
+            forward_words: plan.region(forward.0),
+            forward_flags: plan.region(forward.1),
+            backward_words: plan.region(backward.0),
+            backward_flags: plan.region(backward.1),
             ticks: plan.region(ticks + 1),
             runs: plan.region(runs),
             peaks: plan.region(peaks),
@@ -267,10 +273,6 @@ impl Config {
             } else {
                 0
             }),
-            forward_words: plan.region(forward.0),
-            forward_flags: plan.region(forward.1),
-            backward_words: plan.region(backward.0),
-            backward_flags: plan.region(backward.1),
             bytes: 0,
         };
         layout.bytes = plan.bytes();
@@ -287,8 +289,22 @@ pub fn spikes_per_step(scheme: Scheme, limit: usize) -> usize {
     }
 }
 
+/// What a program of a layer has in its memory.
 struct Memory<'m> {
     status: &'m mut [Status],
+    forward: InboxMemory<'m>,
+    backward: InboxMemory<'m>,
+    rest: Rest<'m>,
+}
+
+/// The arrays behind the inboxes, which are divided when they are needed: often a program wakes for
+/// packets alone.
+enum Rest<'m> {
+    Whole(Cut<'m>),
+    Divided(Arrays<'m>),
+}
+
+struct Arrays<'m> {
     tables: Tables<'m>,
     weights: &'m [i32],
     gradient: &'m mut [i64],
@@ -303,8 +319,6 @@ struct Memory<'m> {
     arrivals: &'m mut [Event],
     arrival_ends: &'m mut [u32],
     sums: &'m mut [i64],
-    forward: InboxMemory<'m>,
-    backward: InboxMemory<'m>,
 }
 
 impl<'m> Memory<'m> {
@@ -312,6 +326,36 @@ impl<'m> Memory<'m> {
         let mut cut = Cut::new(memory);
         Self {
             status: cut.take(layout.status),
+            forward: InboxMemory {
+                words: cut.take(layout.forward_words),
+                arrived: cut.take(layout.forward_flags),
+            },
+            backward: InboxMemory {
+                words: cut.take(layout.backward_words),
+                arrived: cut.take(layout.backward_flags),
+            },
+            rest: Rest::Whole(cut),
+        }
+    }
+}
+
+impl<'m> Rest<'m> {
+    #[inline]
+    fn divide(&mut self, layout: &Layout) -> &mut Arrays<'m> {
+        if let Self::Whole(cut) = self {
+            *self = Self::Divided(Arrays::new(layout, core::mem::take(cut)));
+        }
+        match self {
+            Self::Divided(arrays) => arrays,
+            Self::Whole(_) => unreachable!("divided above"),
+        }
+    }
+}
+
+impl<'m> Arrays<'m> {
+    #[inline(never)]
+    fn new(layout: &Layout, mut cut: Cut<'m>) -> Self {
+        Self {
             tables: Tables {
                 ticks: cut.take(layout.ticks),
                 runs: cut.take(layout.runs),
@@ -330,14 +374,6 @@ impl<'m> Memory<'m> {
             arrivals: cut.take(layout.arrivals),
             arrival_ends: cut.take(layout.arrival_ends),
             sums: cut.take(layout.sums),
-            forward: InboxMemory {
-                words: cut.take(layout.forward_words),
-                arrived: cut.take(layout.forward_flags),
-            },
-            backward: InboxMemory {
-                words: cut.take(layout.backward_words),
-                arrived: cut.take(layout.backward_flags),
-            },
         }
     }
 }
@@ -456,7 +492,8 @@ impl Program for Layer {
     fn start(&mut self, run: Run, memory: &mut [u64]) -> Result<(), Fault> {
         check(memory, self.layout.bytes)?;
         let mut memory = Memory::new(&self.layout, memory);
-        self.dynamics(memory.tables)?;
+        let arrays = memory.rest.divide(&self.layout);
+        self.dynamics(arrays.tables)?;
         self.share = Share::new(self.config.replica, self.config.replicas, &run);
         self.mode = run.mode;
         self.minibatch = 0;
@@ -471,40 +508,32 @@ impl Program for Layer {
         pe: &mut P,
     ) -> Result<Progress, Fault> {
         let mut memory = Memory::new(&self.layout, memory);
-        let mut worked = false;
-        while let Some((packet, envelope)) = receive(pe)? {
-            self.accept(&mut memory, packet, envelope)?;
-            worked = true;
-        }
-        if self.phase == Phase::Done {
-            return Ok(Progress::Done);
-        }
-        // As many steps as the window allows may be waiting: work on all of them before giving way.
-        for _ in 0..self.config.window {
-            let did = match self.phase {
-                Phase::Done => false,
+        let phase = self.phase;
+        for _ in 0..ROUNDS_PER_POLL {
+            while let Some((packet, envelope)) = receive(pe)? {
+                self.accept(&mut memory, packet, envelope)?;
+            }
+            let worked = match phase {
+                Phase::Done => return Ok(Progress::Done),
                 Phase::Forward => self.forward(kernels, &mut memory, pe)?,
                 Phase::Backward => self.backward(kernels, &mut memory, pe)?,
                 Phase::Ready => self.ready(pe)?,
                 Phase::Released => self.take_release(&mut memory),
             };
-            worked |= did;
-            if !did {
+            let status = &mut self.status;
+            // A busy transmitter asks for another round.
+            let told = self.forward_in.acknowledge(pe, &self.up, worked, status)?
+                & self
+                    .backward_in
+                    .acknowledge(pe, &self.down, worked, status)?;
+            if !worked && told {
+                return Ok(Progress::Idle);
+            }
+            if self.phase != phase {
                 break;
             }
         }
-        // A busy transmitter asks for another call.
-        worked |= !self
-            .forward_in
-            .acknowledge(pe, &self.up, &mut self.status)?;
-        worked |= !self
-            .backward_in
-            .acknowledge(pe, &self.down, &mut self.status)?;
-        Ok(match (self.phase, worked) {
-            (Phase::Done, false) => Progress::Done,
-            (_, true) => Progress::Worked,
-            (_, false) => Progress::Idle,
-        })
+        Ok(Progress::Worked)
     }
 
     fn waiting(&self) -> Waiting {
@@ -569,8 +598,9 @@ impl Layer {
             return;
         }
         if self.mode == Mode::Train {
-            memory.gradient.fill(0);
-            memory.spike_counts.fill(0);
+            let arrays = memory.rest.divide(&self.layout);
+            arrays.gradient.fill(0);
+            arrays.spike_counts.fill(0);
         }
         self.begin_sample(self.share.first(self.minibatch), memory);
     }
@@ -597,10 +627,11 @@ impl Layer {
     }
 
     fn silence(&mut self, memory: &mut Memory<'_>) {
+        let arrays = memory.rest.divide(&self.layout);
         let mut neurons = Neurons {
-            membrane: memory.membrane,
-            current: memory.current,
-            scratch: memory.scratch,
+            membrane: arrays.membrane,
+            current: arrays.current,
+            scratch: arrays.scratch,
             activity: self.activity,
         };
         neurons.silence();
@@ -717,7 +748,8 @@ impl Layer {
             worked = true;
         }
         if self.sending {
-            let log = log(memory, self.step + 1);
+            let arrays = memory.rest.divide(&self.layout);
+            let log = log(arrays, self.step + 1);
             let events = log.events(self.step);
             let first = self.config.first_neuron as u16;
             let message = |position: u32, n: usize| Message::Spike {
@@ -757,7 +789,8 @@ impl Layer {
     /// Moves a complete step from the inbox to the sample's arrivals.
     fn take_arrivals(&mut self, memory: &mut Memory<'_>) -> Result<(), Fault> {
         let ticks = 1u16 << self.config.tick_bits;
-        let sources = self.config.upstream;
+        let arrays = memory.rest.divide(&self.layout);
+        let sources = &self.config.upstream;
         for (n, &source) in sources.sources().iter().enumerate() {
             for &word in self.forward_in.words(&memory.forward, n) {
                 let event = Event {
@@ -772,43 +805,45 @@ impl Layer {
                         offset,
                     });
                 }
-                let capacity = memory.arrivals.len();
+                let capacity = arrays.arrivals.len();
                 let position = self.consumed as u32;
-                *memory
+                *arrays
                     .arrivals
                     .get_mut(self.arrived)
                     .ok_or(Fault::ArrivalsExceedMemory { capacity, position })? = event;
                 self.arrived += 1;
             }
-            memory.arrival_ends[self.consumed * sources.len() + n] = self.arrived as u32;
+            arrays.arrival_ends[self.consumed * sources.len() + n] = self.arrived as u32;
         }
         self.forward_in.consume(&mut memory.forward);
         self.consumed += 1;
         Ok(())
     }
 
+    #[inline(never)]
     fn compute_forward(
         &mut self,
         kernels: &impl Kernels,
         memory: &mut Memory<'_>,
     ) -> Result<(), Fault> {
-        let dynamics = self.dynamics(memory.tables)?;
+        let arrays = memory.rest.divide(&self.layout);
+        let dynamics = self.dynamics(arrays.tables)?;
         let sources = self.config.upstream.len();
         let arrivals = match self.step.checked_sub(self.config.scheme.delay()) {
-            Some(emitted) => &memory.arrivals[arrivals_of(memory.arrival_ends, sources, emitted)],
+            Some(emitted) => &arrays.arrivals[arrivals_of(arrays.arrival_ends, sources, emitted)],
             None => &[],
         };
         let mut neurons = Neurons {
-            membrane: memory.membrane,
-            current: memory.current,
-            scratch: memory.scratch,
+            membrane: arrays.membrane,
+            current: arrays.current,
+            scratch: arrays.scratch,
             activity: self.activity,
         };
         let mut log = EventLog::resume(
-            memory.events,
-            memory.slopes,
-            memory.errors,
-            memory.ends,
+            arrays.events,
+            arrays.slopes,
+            arrays.errors,
+            arrays.ends,
             self.step,
         );
         let mut statistics = Statistics::NEW;
@@ -819,7 +854,7 @@ impl Layer {
         kernels
             .forward_step(
                 &dynamics,
-                &memory.weights[..self.config.inputs * self.config.neurons],
+                &arrays.weights[..self.config.inputs * self.config.neurons],
                 arrivals,
                 &mut neurons,
                 &mut log,
@@ -830,7 +865,7 @@ impl Layer {
         self.activity = neurons.activity;
         self.status.count(&statistics);
         for event in log.events(self.step) {
-            memory.spike_counts[usize::from(event.neuron)] += 1;
+            arrays.spike_counts[usize::from(event.neuron)] += 1;
             let neuron = self.config.first_neuron as u32 + u32::from(event.neuron);
             let ticks = ((self.step as u32) << self.config.tick_bits) + u32::from(event.offset);
             let hash = spike_hash(self.sample, self.config.layer.into(), neuron, ticks);
@@ -869,7 +904,8 @@ impl Layer {
         if self.sending {
             let emitted = steps - 1 - self.answered;
             let sources = self.config.upstream.len();
-            let ends = &*memory.arrival_ends;
+            let arrays = memory.rest.divide(&self.layout);
+            let ends = &*arrays.arrival_ends;
             let all = arrivals_of(ends, sources, emitted);
             // Where each source's arrivals of that step start, and how many there are.
             let of = |n: usize| {
@@ -878,7 +914,7 @@ impl Layer {
                 (start - all.start, ends[at] as usize - start)
             };
             let arrived_in_time = emitted + delay < steps;
-            let sums = &*memory.sums;
+            let sums = &*arrays.sums;
             let lanes = self.config.lanes();
             let message = |position: u32, n: usize, packet: usize| {
                 let (index, lane) = (packet / lanes, packet % lanes);
@@ -916,19 +952,21 @@ impl Layer {
         Ok(worked)
     }
 
+    #[inline(never)]
     fn compute_backward(
         &mut self,
         kernels: &impl Kernels,
         memory: &mut Memory<'_>,
         step: usize,
     ) -> Result<(), Fault> {
-        let dynamics = self.dynamics(memory.tables)?;
+        let arrays = memory.rest.divide(&self.layout);
+        let dynamics = self.dynamics(arrays.tables)?;
         let mut statistics = Statistics::NEW;
         let mut log = EventLog::resume(
-            memory.events,
-            memory.slopes,
-            memory.errors,
-            memory.ends,
+            arrays.events,
+            arrays.slopes,
+            arrays.errors,
+            arrays.ends,
             self.config.steps,
         );
         let own = log.step_mut(step);
@@ -947,24 +985,24 @@ impl Layer {
         }
         let sources = self.config.upstream.len();
         let arrivals = match step.checked_sub(self.config.scheme.delay()) {
-            Some(emitted) => &memory.arrivals[arrivals_of(memory.arrival_ends, sources, emitted)],
+            Some(emitted) => &arrays.arrivals[arrivals_of(arrays.arrival_ends, sources, emitted)],
             None => &[],
         };
         let weights = self.config.inputs * self.config.neurons;
         let mut neurons = Neurons {
-            membrane: memory.membrane,
-            current: memory.current,
-            scratch: memory.scratch,
+            membrane: arrays.membrane,
+            current: arrays.current,
+            scratch: arrays.scratch,
             activity: self.activity,
         };
         let sums = self
             .config
             .upstream_has_neurons
-            .then(|| &mut memory.sums[..arrivals.len()]);
+            .then(|| &mut arrays.sums[..arrivals.len()]);
         kernels.backward_step(
             &dynamics,
-            &memory.weights[..weights],
-            &mut memory.gradient[..weights],
+            &arrays.weights[..weights],
+            &mut arrays.gradient[..weights],
             arrivals,
             own,
             &mut neurons,
@@ -973,7 +1011,7 @@ impl Layer {
         );
         self.activity = neurons.activity;
         if self.config.upstream_has_neurons && !self.config.split {
-            for sum in &mut memory.sums[..arrivals.len()] {
+            for sum in &mut arrays.sums[..arrivals.len()] {
                 *sum = round_error(*sum, &mut statistics.saturations).into();
             }
         }
@@ -983,12 +1021,7 @@ impl Layer {
     }
 
     fn ready<P: Platform>(&mut self, pe: &mut P) -> Result<bool, Fault> {
-        let message = self.hand_over.ready();
-        if self
-            .down
-            .send(pe, Target::Optimizer, message, &mut self.status)?
-            .is_some()
-        {
+        if self.hand_over.report(pe, &self.down, &mut self.status)? {
             self.phase = Phase::Released;
         }
         Ok(true)
@@ -1005,12 +1038,12 @@ impl Layer {
 }
 
 /// The log as it stands after `steps` steps.
-fn log<'a>(memory: &'a mut Memory<'_>, steps: usize) -> EventLog<'a> {
+fn log<'a>(arrays: &'a mut Arrays<'_>, steps: usize) -> EventLog<'a> {
     EventLog::resume(
-        memory.events,
-        memory.slopes,
-        memory.errors,
-        memory.ends,
+        arrays.events,
+        arrays.slopes,
+        arrays.errors,
+        arrays.ends,
         steps,
     )
 }

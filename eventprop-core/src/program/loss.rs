@@ -5,12 +5,12 @@ use bytemuck::{Pod, Zeroable};
 use super::memory::{Cut, Plan, Region, check};
 use super::stream::{Inbox, InboxMemory, Neighbours, Outbox, Place, Port, receive};
 use super::{
-    Fault, HandOver, Kernels, Mode, Platform, Program, Progress, Run, Share, Status, Waiting,
-    check_replica, check_steps, input, offset, read, require, sample_address, sample_number, write,
+    Fault, HandOver, Kernels, Mode, Platform, Program, Progress, ROUNDS_PER_POLL, Run, Share,
+    Status, Waiting, check_replica, check_steps, input, offset, read, require, sample_address,
+    sample_number, write,
 };
 use crate::event::{
-    Direction, ErrorPart, MAX_EVENTS_PER_STEP, MAX_NEIGHBOURS, Message, SPIKE_POSITION_BITS,
-    Source, Target,
+    Direction, ErrorPart, MAX_EVENTS_PER_STEP, MAX_NEIGHBOURS, Message, SPIKE_POSITION_BITS, Source,
 };
 use crate::loss::{SILENT, TimeToFirstSpike};
 use crate::numeric::MAX_NEURONS;
@@ -158,8 +158,7 @@ impl Config {
     /// Places the program's memory.
     #[must_use]
     pub fn layout(&self) -> Layout {
-        let events = self.upstream_events().iter().map(|&n| usize::from(n));
-        let (words, flags) = Inbox::memory(events, 1, self.window);
+        let (words, flags) = Inbox::memory(self.upstream_events(), 1, self.window);
         let mut plan = Plan::new();
         let mut layout = Layout {
             status: plan.region(1),
@@ -298,41 +297,40 @@ impl Program for Loss {
         pe: &mut P,
     ) -> Result<Progress, Fault> {
         let mut memory = Memory::new(&self.layout, memory);
-        let mut worked = false;
-        while let Some((packet, envelope)) = receive(pe)? {
-            self.accept(&mut memory, packet, envelope)?;
-            worked = true;
+        let phase = self.phase;
+        for _ in 0..ROUNDS_PER_POLL {
+            while let Some((packet, envelope)) = receive(pe)? {
+                self.accept(&mut memory, packet, envelope)?;
+            }
+            let worked = match phase {
+                Phase::Done => return Ok(Progress::Done),
+                Phase::Forward => self.forward(&mut memory, pe)?,
+                Phase::Backward => self.backward(&mut memory, pe)?,
+                Phase::Ready => {
+                    if self.hand_over.report(pe, &self.port, &mut self.status)? {
+                        self.phase = Phase::Released;
+                    }
+                    true
+                }
+                Phase::Released => {
+                    let released = self.hand_over.take_release();
+                    if released {
+                        self.minibatch += 1;
+                        self.begin_minibatch(&mut memory);
+                    }
+                    released
+                }
+            };
+            // A busy transmitter asks for another round.
+            let told = (self.inbox).acknowledge(pe, &self.port, worked, &mut self.status)?;
+            if !worked && told {
+                return Ok(Progress::Idle);
+            }
+            if self.phase != phase {
+                break;
+            }
         }
-        worked |= match self.phase {
-            Phase::Done => return Ok(Progress::Done),
-            Phase::Forward => self.forward(&mut memory, pe)?,
-            Phase::Backward => self.backward(&mut memory, pe)?,
-            Phase::Ready => {
-                let message = self.hand_over.ready();
-                if self
-                    .port
-                    .send(pe, Target::Optimizer, message, &mut self.status)?
-                    .is_some()
-                {
-                    self.phase = Phase::Released;
-                }
-                true
-            }
-            Phase::Released => {
-                let released = self.hand_over.take_release();
-                if released {
-                    self.minibatch += 1;
-                    self.begin_minibatch(&mut memory);
-                }
-                released
-            }
-        };
-        worked |= !self.inbox.acknowledge(pe, &self.port, &mut self.status)?;
-        Ok(match (self.phase, worked) {
-            (Phase::Done, false) => Progress::Done,
-            (_, true) => Progress::Worked,
-            (_, false) => Progress::Idle,
-        })
+        Ok(Progress::Worked)
     }
 
     fn waiting(&self) -> Waiting {

@@ -16,6 +16,8 @@ pub struct Region<T> {
     pub offset: usize,
     /// Number of values.
     pub len: usize,
+    /// Words of memory that the values and the padding behind them take.
+    words: usize,
     of: PhantomData<T>,
 }
 
@@ -32,6 +34,7 @@ impl<T> Region<T> {
     pub(crate) const EMPTY: Self = Self {
         offset: 0,
         len: 0,
+        words: 0,
         of: PhantomData,
     };
 
@@ -44,7 +47,7 @@ impl<T> Region<T> {
     /// Bytes that the values take with the padding behind them: what a DMA transfer moves.
     #[must_use]
     pub const fn padded_bytes(&self) -> usize {
-        self.bytes().next_multiple_of(ALIGNMENT)
+        self.words * size_of::<u64>()
     }
 }
 
@@ -62,14 +65,24 @@ impl Plan {
     }
 
     /// Places a region of `len` values behind all others.
+    #[inline]
     pub fn region<T: Pod>(&mut self, len: usize) -> Region<T> {
-        let region = Region {
-            offset: self.end,
+        let (offset, words) = self.place(len, size_of::<T>());
+        Region {
+            offset,
             len,
+            words,
             of: PhantomData,
-        };
-        self.end += region.padded_bytes();
-        region
+        }
+    }
+
+    /// Place and words of `len` values of `size` bytes behind all others.
+    #[inline(never)]
+    fn place(&mut self, len: usize, size: usize) -> (usize, usize) {
+        let offset = self.end;
+        let bytes = (len * size).next_multiple_of(ALIGNMENT);
+        self.end += bytes;
+        (offset, bytes / size_of::<u64>())
     }
 
     /// Bytes of all regions.
@@ -80,27 +93,34 @@ impl Plan {
 }
 
 /// Hands out the regions of a plan as slices, in the order in which they were placed.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct Cut<'m> {
     rest: &'m mut [u64],
+    #[cfg(debug_assertions)]
     at: usize,
 }
 
 impl<'m> Cut<'m> {
+    #[inline]
     pub(crate) fn new(memory: &'m mut [u64]) -> Self {
         Self {
             rest: memory,
+            #[cfg(debug_assertions)]
             at: 0,
         }
     }
 
-    /// The next region; panics if it is not the next, or the memory is too short for it.
+    /// The next region; panics if the memory is too short for it, and in debug builds if it is not the
+    /// next. (Programs divide their memory each time that they wake, so this has to be quick.)
+    #[inline(always)]
     pub(crate) fn take<T: Pod>(&mut self, region: Region<T>) -> &'m mut [T] {
-        assert!(region.offset == self.at, "regions are taken in their order");
-        let (head, tail) =
-            core::mem::take(&mut self.rest).split_at_mut(region.padded_bytes() / size_of::<u64>());
+        #[cfg(debug_assertions)]
+        {
+            assert!(region.offset == self.at, "regions are taken in their order");
+            self.at += region.padded_bytes();
+        }
+        let (head, tail) = core::mem::take(&mut self.rest).split_at_mut(region.words);
         self.rest = tail;
-        self.at += region.padded_bytes();
         &mut bytemuck::cast_slice_mut(head)[..region.len]
     }
 }

@@ -2,8 +2,9 @@
 //!
 //! A *replica* of the network is one [`input`] PE, one or more PEs per neuron [`layer`], and one
 //! [`loss`] PE; one [`optimizer`] serves all replicas. Each program is polled: it takes the packets
-//! that have arrived, does a bounded piece of work and returns. It holds no memory of its own beside
-//! a small struct; its arrays live in the PE's memory, which every call borrows.
+//! that have arrived and works, until nothing more can be done or a bound is reached, and returns. It
+//! holds no memory of its own beside a small struct; its arrays live in the PE's memory, which every
+//! call borrows.
 //!
 //! # Steps are data flow
 //!
@@ -22,11 +23,13 @@ use s2_hal::dma;
 use s2_hal::math::ExpLog;
 use s2_hal::packet::{self, PacketReceiver, PacketSender};
 
-use crate::event::{Message, Source};
+use crate::event::{Message, Source, Target};
 use crate::log::{Event, EventLog, LogFull, LoggedStep};
 use crate::numeric::Statistics;
 use crate::state::Neurons;
 use crate::tables::Dynamics;
+
+use stream::Port;
 
 pub mod input;
 pub mod layer;
@@ -63,6 +66,12 @@ pub trait Kernels {
         crate::neuron::forward_step(dynamics, weights, arrivals, neurons, log, statistics)
     }
 
+    /// Square root, correctly rounded.
+    #[inline]
+    fn square_root(&self, value: f32) -> f32 {
+        libm::sqrtf(value)
+    }
+
     /// [`crate::adjoint::backward_step`].
     #[inline(always)]
     #[allow(clippy::too_many_arguments)]
@@ -89,12 +98,15 @@ pub struct Portable;
 
 impl Kernels for Portable {}
 
+/// Times that a program looks for packets and work in one poll at most.
+const ROUNDS_PER_POLL: usize = 64;
+
 /// What a call of `poll` came to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Progress {
-    /// Something was done, or a sender was busy: poll again.
+    /// There may be more to do: poll again.
     Worked,
-    /// Nothing can be done before another packet arrives.
+    /// Nothing more can be done before another packet arrives.
     Idle,
     /// The run is complete.
     Done,
@@ -633,11 +645,20 @@ impl HandOver {
         released: false,
     };
 
-    /// What is told to the optimiser.
-    pub(crate) fn ready(&self) -> Message {
-        Message::Ready {
+    /// Tells the optimiser that the gradient is complete; `false` when the transmitter is busy.
+    pub(crate) fn report(
+        &self,
+        pe: &mut impl PacketSender,
+        port: &Port,
+        status: &mut Status,
+    ) -> Result<bool, Fault> {
+        let message = Message::Ready {
             minibatch: self.updates.wrapping_add(1) as u16,
-        }
+        };
+        let packet = message.packet(port.routing(Target::Optimizer));
+        let sent = port.send(pe, Target::Optimizer, packet)?;
+        status.packets[2] += u64::from(sent);
+        Ok(sent)
     }
 
     /// Takes the optimiser's release; `None` for one of a minibatch that cannot be. Repetitions are

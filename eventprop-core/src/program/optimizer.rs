@@ -344,7 +344,7 @@ impl Program for Optimizer {
 
     fn poll<P: Platform>(
         &mut self,
-        _: &impl Kernels,
+        kernels: &impl Kernels,
         memory: &mut [u64],
         pe: &mut P,
     ) -> Result<Progress, Fault> {
@@ -391,7 +391,7 @@ impl Program for Optimizer {
                 start,
                 position,
             } => {
-                self.update(&mut memory, pe, &update, part, start, position)?;
+                self.update(kernels, &mut memory, pe, &update, part, start, position)?;
             }
             Phase::Release => self.release(&mut memory, pe)?,
         }
@@ -455,8 +455,10 @@ impl Optimizer {
     }
 
     /// Updates one chunk of one part.
+    #[allow(clippy::too_many_arguments)]
     fn update<P: Platform>(
         &mut self,
+        kernels: &impl Kernels,
         memory: &mut Memory<'_>,
         pe: &mut P,
         update: &Update,
@@ -489,7 +491,7 @@ impl Optimizer {
         }
         let at = start + position..start + position + used;
         let mut statistics = Statistics::NEW;
-        update.apply(
+        update.apply_with(
             Stretch {
                 position,
                 weights: &mut memory.weights[at.clone()],
@@ -498,6 +500,7 @@ impl Optimizer {
                 second: &mut memory.second[at],
                 bumps: &memory.bumps[..neurons],
             },
+            |value| kernels.square_root(value),
             &mut statistics,
         );
         self.status.count(&statistics);

@@ -6,7 +6,7 @@ use s2_hal::topology::Destination;
 use super::{Fault, Status, Waiting};
 use crate::event::{
     CONTROL_POSITION_BITS, Checksum, Direction, ERROR_POSITION_BITS, Envelope,
-    MARKER_POSITION_BITS, MAX_NEIGHBOURS, Message, Source, Target, nearest, pack, unpack,
+    MARKER_POSITION_BITS, MAX_NEIGHBOURS, Message, Source, Target, nearest, routing_key, unpack,
 };
 
 /// Most steps that a sender may be ahead of its receivers.
@@ -114,53 +114,41 @@ impl Port {
         neighbours: Neighbours::NONE,
     };
 
-    /// Packs and sends a message; `false` when the transmitter is busy. Returns the packet sent.
+    /// The bits of a key that lead a packet to a target.
+    pub(crate) fn routing(&self, target: Target) -> u32 {
+        routing_key(self.direction, self.source, target)
+    }
+
+    /// Sends a packet to its target; `false` when the transmitter is busy.
     pub(crate) fn send(
         &self,
         pe: &mut impl PacketSender,
         target: Target,
-        message: Message,
-        status: &mut Status,
-    ) -> Result<Option<Packet>, Fault> {
-        let packet = pack(Envelope {
-            direction: self.direction,
-            source: self.source,
-            target,
-            message,
-        });
-        let sent = match &self.neighbours.routing {
-            Routing::Router => pe.try_send(Fanout::Router, packet),
+        packet: Packet,
+    ) -> Result<bool, Fault> {
+        let to = match &self.neighbours.routing {
+            Routing::Router => Fanout::Router,
             Routing::Direct {
                 one,
                 all,
                 all_len,
                 optimizer,
-            } => {
-                let list = match target {
-                    Target::One(n) => &one[usize::from(n)..=usize::from(n)],
-                    Target::Optimizer => core::slice::from_ref(optimizer),
-                    Target::All => &all[..usize::from(*all_len)],
-                };
-                pe.try_send(Fanout::Direct(list), packet)
-            }
+            } => Fanout::Direct(match target {
+                Target::One(n) => core::slice::from_ref(&one[usize::from(n)]),
+                Target::Optimizer => core::slice::from_ref(optimizer),
+                Target::All => &all[..usize::from(*all_len)],
+            }),
         };
-        match sent {
-            Ok(()) => {
-                let kind = match message {
-                    Message::Spike { .. } => 0,
-                    Message::Error { .. } => 1,
-                    _ => 2,
-                };
-                status.packets[kind] += 1;
-                Ok(Some(packet))
-            }
-            Err(nb::Error::WouldBlock) => Ok(None),
+        match pe.try_send(to, packet) {
+            Ok(()) => Ok(true),
+            Err(nb::Error::WouldBlock) => Ok(false),
             Err(nb::Error::Other(error)) => Err(Fault::Send(error.kind())),
         }
     }
 }
 
 /// Takes the next packet from the ring, unpacked.
+#[inline]
 pub(crate) fn receive(pe: &mut impl PacketReceiver) -> Result<Option<(Packet, Envelope)>, Fault> {
     match pe.try_receive() {
         Ok(packet) => match unpack(packet) {
@@ -179,6 +167,8 @@ pub(crate) fn receive(pe: &mut impl PacketReceiver) -> Result<Option<(Packet, En
 #[derive(Clone, Copy, Debug)]
 struct Partial {
     arrived: u16,
+    /// One more than the largest index that has arrived.
+    end: u16,
     announced: Option<u16>,
     expected_sum: u32,
     sum: Checksum,
@@ -187,6 +177,7 @@ struct Partial {
 impl Partial {
     const NEW: Self = Self {
         arrived: 0,
+        end: 0,
         announced: None,
         expected_sum: 0,
         sum: Checksum::NEW,
@@ -195,8 +186,9 @@ impl Partial {
 
 /// Collects steps from neighbours until they are complete.
 ///
-/// Keeps the words of at most a window of steps, `[step % window][source][index][lane]`, in memory
-/// that the caller lends, with a bit per word that says whether it has arrived.
+/// Keeps the words of at most a window of steps, `[slot][source][index][lane]`, in memory that the caller
+/// lends, with a bit per word that says whether it has arrived. A step's slot are the low bits of its
+/// position.
 #[derive(Clone, Debug)]
 pub(crate) struct Inbox {
     sources: Neighbours,
@@ -207,7 +199,9 @@ pub(crate) struct Inbox {
     words_per_step: usize,
     /// Packets per event.
     lanes: usize,
-    window: usize,
+    window: u32,
+    /// One less than the number of slots, a power of two.
+    slot_mask: usize,
     /// Position of the step that is worked on next.
     expected: u32,
     /// Position up to which the sources were told.
@@ -240,6 +234,7 @@ impl Inbox {
         words_per_step: 0,
         lanes: 0,
         window: 0,
+        slot_mask: 0,
         expected: 0,
         acknowledged: 0,
         telling: None,
@@ -258,7 +253,8 @@ impl Inbox {
         assert!(capacity.len() == sources.len() && (1..=MAX_WINDOW).contains(&window));
         self.sources = sources;
         self.lanes = lanes;
-        self.window = window;
+        self.window = window as u32;
+        self.slot_mask = window.next_power_of_two() - 1;
         for (n, &events) in capacity.iter().enumerate() {
             self.capacity[n] = events;
             self.start[n] = self.words_per_step as u32;
@@ -268,36 +264,62 @@ impl Inbox {
     }
 
     /// Length of the two memories of an inbox.
-    pub(crate) fn memory(
-        capacity: impl Iterator<Item = usize>,
-        lanes: usize,
-        window: usize,
-    ) -> (usize, usize) {
+    pub(crate) fn memory(capacity: &[u16], lanes: usize, window: usize) -> (usize, usize) {
         let words: usize = capacity
-            .map(|events| (events * lanes).next_multiple_of(32))
+            .iter()
+            .map(|&events| (usize::from(events) * lanes).next_multiple_of(32))
             .sum();
-        (words * window, words * window / 32)
+        let slots = window.next_power_of_two();
+        (words * slots, words * slots / 32)
     }
 
+    #[inline]
     fn slot(&self, position: u32) -> usize {
-        position as usize % self.window
+        position as usize & self.slot_mask
     }
 
-    /// Distance of a packet's position from the expected one; `None` for a step that is over.
-    fn ahead(&self, source: Source, low: u16, bits: u32) -> Result<Option<u32>, Fault> {
-        let ahead = nearest(self.expected, low, bits);
-        if ahead >= self.window as i32 {
-            // The position of an error has few bits, all in the key: this is a late repetition.
-            if bits == ERROR_POSITION_BITS {
-                return Ok(None);
-            }
-            return Err(Fault::BeyondWindow {
-                source,
-                expected: self.expected,
-                ahead,
-            });
+    /// Where the words of a source start in a slot. (Within the memory, so that nothing wraps.)
+    #[inline]
+    fn at(&self, slot: usize, source: usize) -> usize {
+        slot.wrapping_mul(self.words_per_step)
+            .wrapping_add(self.start[source] as usize)
+    }
+
+    /// Where a word of a source's event is. An index below the capacity is within the memory, too.
+    #[inline]
+    fn word_at(&self, slot: usize, source: usize, index: usize, lane: usize) -> usize {
+        self.at(slot, source)
+            .wrapping_add(index.wrapping_mul(self.lanes))
+            .wrapping_add(lane)
+    }
+
+    /// Slot of a packet's position; `None` for a step that is over.
+    #[inline]
+    fn slot_of(&self, source: usize, low: u16, bits: u32) -> Result<Option<usize>, Fault> {
+        let ahead = nearest(self.expected, low, bits).cast_unsigned();
+        if ahead < self.window {
+            return Ok(Some(self.slot(self.expected.wrapping_add(ahead))));
         }
-        Ok(u32::try_from(ahead).ok())
+        let ahead = ahead.cast_signed();
+        // The position of an error has few bits, all in the key: beyond the window it is a late repetition.
+        if ahead < 0 || bits == ERROR_POSITION_BITS {
+            return Ok(None);
+        }
+        Err(Fault::BeyondWindow {
+            source: self.sources.sources()[source],
+            expected: self.expected,
+            ahead,
+        })
+    }
+
+    /// Two packets claim one place.
+    #[cold]
+    fn conflict(&self, source: usize, low: u16, bits: u32) -> Fault {
+        let ahead = nearest(self.expected, low, bits);
+        Fault::Conflict {
+            source: self.sources.sources()[source],
+            position: self.expected.wrapping_add_signed(ahead),
+        }
     }
 
     /// Takes a word of an event. Repetitions are counted in `status` and change nothing.
@@ -310,40 +332,39 @@ impl Inbox {
         word: u32,
         status: &mut Status,
     ) -> Result<(), Fault> {
-        let name = self.sources.sources()[source];
-        let Some(ahead) = self.ahead(name, place.position, place.position_bits)? else {
+        let &Place {
+            position,
+            position_bits,
+            index,
+            lane,
+        } = place;
+        let Some(slot) = self.slot_of(source, position, position_bits)? else {
             status.ignored_packets += 1;
             return Ok(());
         };
         let limit = self.capacity[source];
-        if place.index >= limit {
+        if index >= limit {
             return Err(Fault::IndexOutOfRange {
-                source: name,
-                index: place.index,
+                source: self.sources.sources()[source],
+                index,
                 limit,
             });
         }
-        let position = self.expected + ahead;
-        let slot = self.slot(position);
-        let at = slot * self.words_per_step
-            + self.start[source] as usize
-            + usize::from(place.index) * self.lanes
-            + place.lane;
+        let at = self.word_at(slot, source, index.into(), lane);
         let (flags, bit) = (&mut memory.arrived[at / 32], 1 << (at % 32));
+        let stored = &mut memory.words[at];
         if *flags & bit != 0 {
-            if memory.words[at] != word {
-                return Err(Fault::Conflict {
-                    source: name,
-                    position,
-                });
+            if *stored != word {
+                return Err(self.conflict(source, position, position_bits));
             }
             status.ignored_packets += 1;
             return Ok(());
         }
         *flags |= bit;
-        memory.words[at] = word;
+        *stored = word;
         let partial = &mut self.steps[slot][source];
         partial.arrived += 1;
+        partial.end = partial.end.max(index + 1);
         partial.sum.add(packet);
         Ok(())
     }
@@ -357,25 +378,17 @@ impl Inbox {
         checksum: u32,
         status: &mut Status,
     ) -> Result<(), Fault> {
-        let name = self.sources.sources()[source];
-        let Some(ahead) = self.ahead(name, low, MARKER_POSITION_BITS)? else {
+        let Some(slot) = self.slot_of(source, low, MARKER_POSITION_BITS)? else {
             status.ignored_packets += 1;
             return Ok(());
         };
-        let position = self.expected + ahead;
-        let slot = self.slot(position);
         let partial = &mut self.steps[slot][source];
         match partial.announced {
             None => (partial.announced, partial.expected_sum) = (Some(count), checksum),
             Some(before) if before == count && partial.expected_sum == checksum => {
                 status.ignored_packets += 1;
             }
-            Some(_) => {
-                return Err(Fault::Conflict {
-                    source: name,
-                    position,
-                });
-            }
+            Some(_) => return Err(self.conflict(source, low, MARKER_POSITION_BITS)),
         }
         Ok(())
     }
@@ -447,7 +460,7 @@ impl Inbox {
     /// Words of the expected step from one source, `[index][lane]`, once complete: those of its
     /// events in order when every index below the count has arrived.
     pub(crate) fn words<'a>(&self, memory: &'a InboxMemory<'_>, source: usize) -> &'a [u32] {
-        let at = self.slot(self.expected) * self.words_per_step + self.start[source] as usize;
+        let at = self.at(self.slot(self.expected), source);
         &memory.words[at..at + self.count(source) * self.lanes]
     }
 
@@ -462,10 +475,7 @@ impl Inbox {
         if index >= usize::from(self.capacity[source]) {
             return None;
         }
-        let at = self.slot(self.expected) * self.words_per_step
-            + self.start[source] as usize
-            + index * self.lanes
-            + lane;
+        let at = self.word_at(self.slot(self.expected), source, index, lane);
         (memory.arrived[at / 32] >> (at % 32) & 1 == 1).then(|| memory.words[at])
     }
 
@@ -473,27 +483,47 @@ impl Inbox {
     pub(crate) fn consume(&mut self, memory: &mut InboxMemory<'_>) {
         let slot = self.slot(self.expected);
         for n in 0..self.sources.len() {
-            let at = slot * self.words_per_step + self.start[n] as usize;
-            let words = (usize::from(self.capacity[n]) * self.lanes).next_multiple_of(32);
-            // Rare events make most of it zero already, but a bit per event is cheap to clear.
-            memory.arrived[at / 32..(at + words) / 32].fill(0);
-            self.steps[slot][n] = Partial::NEW;
+            let partial = core::mem::replace(&mut self.steps[slot][n], Partial::NEW);
+            if partial.end > 0 {
+                let first = self.at(slot, n) / 32;
+                let words = (usize::from(partial.end) * self.lanes).div_ceil(32);
+                memory.arrived[first..first + words].fill(0);
+            }
         }
         self.expected = self.expected.wrapping_add(1);
     }
 
-    /// Acknowledges consumed steps, every half window. `false` when the transmitter is busy.
+    /// Acknowledges consumed steps: every window, and every half window when there is no `other` work.
+    /// `false` when the transmitter is busy.
+    #[inline]
     pub(crate) fn acknowledge(
+        &mut self,
+        pe: &mut impl PacketSender,
+        port: &Port,
+        other: bool,
+        status: &mut Status,
+    ) -> Result<bool, Fault> {
+        let behind = self.expected.wrapping_sub(self.acknowledged);
+        let most = if other {
+            self.window
+        } else {
+            self.window.div_ceil(2)
+        };
+        if self.telling.is_none() && behind < most {
+            return Ok(true);
+        }
+        self.tell(pe, port, status)
+    }
+
+    /// Tells all sources up to where steps are consumed.
+    #[inline(never)]
+    fn tell(
         &mut self,
         pe: &mut impl PacketSender,
         port: &Port,
         status: &mut Status,
     ) -> Result<bool, Fault> {
         if self.telling.is_none() {
-            let behind = self.expected.wrapping_sub(self.acknowledged);
-            if behind < (self.window as u32).div_ceil(2) {
-                return Ok(true);
-            }
             self.acknowledged = self.expected;
             self.telling = Some(0);
         }
@@ -505,9 +535,11 @@ impl Inbox {
             let message = Message::Acknowledge {
                 position: self.acknowledged as u16,
             };
-            if port.send(pe, Target::One(n), message, status)?.is_none() {
+            let target = Target::One(n);
+            if !port.send(pe, target, message.packet(port.routing(target)))? {
                 return Ok(false);
             }
+            status.packets[2] += 1;
             self.telling = Some(n + 1);
         }
         Ok(true)
@@ -630,22 +662,31 @@ impl Outbox {
         message: impl Fn(u32, usize) -> Message,
         status: &mut Status,
     ) -> Result<bool, Fault> {
-        while self.packet < events * lanes {
-            let message = message(self.position, self.packet);
-            let Some(packet) = port.send(pe, target, message, status)? else {
-                return Ok(false);
+        let packets = events * lanes;
+        let routing = port.routing(target);
+        loop {
+            let message = if self.packet < packets {
+                message(self.position, self.packet)
+            } else {
+                Message::Marker {
+                    position: self.position as u16,
+                    count: events as u16,
+                    checksum: self.sum.finish(self.position),
+                }
             };
+            let packet = message.packet(routing);
+            if !port.send(pe, target, packet)? {
+                return Ok(false);
+            }
+            if self.packet == packets {
+                break;
+            }
             self.sum.add(packet);
             self.packet += 1;
         }
-        let marker = Message::Marker {
-            position: self.position as u16,
-            count: events as u16,
-            checksum: self.sum.finish(self.position),
-        };
-        if port.send(pe, target, marker, status)?.is_none() {
-            return Ok(false);
-        }
+        let kind = usize::from(port.direction == Direction::Upstream);
+        status.packets[kind] += packets as u64;
+        status.packets[2] += 1;
         self.packet = 0;
         self.sum = Checksum::NEW;
         Ok(true)

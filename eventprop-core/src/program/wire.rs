@@ -29,7 +29,9 @@ impl<'w> Reader<'w> {
         Self { words, valid: true }
     }
 
-    /// The next word; beyond the end 0, which [`finish`](Self::finish) tells.
+    /// The next word; beyond the end 0, which [`finish`](Self::finish) tells. (One function for all fields:
+    /// memory for code is short on a PE.)
+    #[inline(never)]
     fn word(&mut self) -> u32 {
         match self.words.split_first() {
             Some((&word, rest)) => {

@@ -80,12 +80,17 @@ const SLOT: usize = 0;
 #[derive(Debug)]
 pub struct Sender<B = Mmio> {
     transmit: Transmit<B>,
+    /// The destination that a list last began with, known to be good, and its control.
+    last: Option<(Destination, TransmitControl)>,
 }
 
 impl<B: Bus> Sender<B> {
     /// A sender that works on the transmitter.
     pub const fn new(transmit: Transmit<B>) -> Self {
-        Self { transmit }
+        Self {
+            transmit,
+            last: None,
+        }
     }
 
     /// Chooses a destination. The control is written again even if it is the same: whether a slot keeps
@@ -133,21 +138,30 @@ impl<B: Bus> PacketSender for Sender<B> {
         let Fanout::Direct(list) = to else {
             return Err(nb::Error::Other(PacketError::RouterNotPublic));
         };
+        let Some((&first, rest)) = list.split_first() else {
+            return Ok(());
+        };
         // All are known to be good before the first one is sent.
-        for &to in list {
+        let first = match self.last {
+            Some((last, control)) if last == first => control,
+            _ => {
+                let control = control(first)?;
+                self.last = Some((first, control));
+                control
+            }
+        };
+        for &to in rest {
             control(to)?;
         }
-        for (sent, &to) in list.iter().enumerate() {
+        self.choose(first);
+        if !self.is_ready() {
+            return Err(nb::Error::WouldBlock);
+        }
+        self.send(packet);
+        for (sent, &to) in (1..).zip(rest) {
             self.choose(control(to)?);
-            let mut patience = if sent == 0 { 1 } else { PATIENCE };
-            while !self.is_ready() {
-                patience -= 1;
-                if patience == 0 {
-                    return Err(match sent {
-                        0 => nb::Error::WouldBlock,
-                        sent => nb::Error::Other(PacketError::Stuck { sent }),
-                    });
-                }
+            if !(0..PATIENCE).any(|_| self.is_ready()) {
+                return Err(nb::Error::Other(PacketError::Stuck { sent }));
             }
             self.send(packet);
         }

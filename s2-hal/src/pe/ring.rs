@@ -119,7 +119,14 @@ impl<B: Bus> Receiver<B> {
         })
     }
 
+    /// Whether no packet waits.
+    #[inline]
+    pub fn is_empty(&mut self) -> bool {
+        self.waiting == 0 && self.ring.words().read() <= self.taken
+    }
+
     /// Tells hardware that the places of all packets that were taken are free.
+    #[inline]
     pub fn commit(&mut self) {
         if self.taken > 0 {
             self.taken = 0;
@@ -160,18 +167,20 @@ impl<B: Bus> Receiver<B> {
         }
         // A whole packet has two words. If all words of the ring were taken in one batch, the read
         // pointer would not move.
-        self.waiting = words.min(self.length - 2) & !1;
+        self.waiting = words.min(self.length.saturating_sub(2)) & !1;
         if self.waiting == 0 {
             return Err(nb::Error::WouldBlock);
         }
         Ok(())
     }
 
+    #[inline]
     fn take_word(&mut self) -> u32 {
         // SAFETY: `next` is below `length`, so the word lies in the ring's memory, which is never freed.
         // Hardware has written it, and does not write it again before the read pointer has passed it.
         let word = unsafe { self.memory.add(self.next as usize).read_volatile() };
-        self.next += 1;
+        // Below `length`, so nothing wraps.
+        self.next = self.next.wrapping_add(1);
         if self.next == self.length {
             self.next = 0;
         }
@@ -191,8 +200,9 @@ impl<B: Bus> PacketReceiver for Receiver<B> {
         }
         let payload = self.take_word();
         let key = self.take_word();
-        self.waiting -= 2;
-        self.taken += 2;
+        // An even number that was not zero, and no more words than the ring has.
+        self.waiting = self.waiting.wrapping_sub(2);
+        self.taken = self.taken.wrapping_add(2);
         Ok(Packet {
             key,
             payload: Some(payload),

@@ -88,24 +88,29 @@ unsafe impl<B: Bus> dma::Channel for WindowCopy<B> {
         let Some(mut job) = self.job.take() else {
             return Ok(());
         };
-        for _ in 0..job.words.min(WORDS_PER_POLL) {
-            match job.direction {
-                Direction::Read => {
-                    let word = self.window.bus.read(job.remote);
-                    // SAFETY: by the contract of `start`, kept by its caller, the word may be written
-                    // while the job is in flight; it is one of the job's, and aligned as `check` demands.
-                    unsafe { job.local.write_volatile(word) };
-                }
-                Direction::Write => {
-                    // SAFETY: by the same contract it is initialised and nobody writes it.
-                    let word = unsafe { job.local.read_volatile() };
-                    self.window.bus.write(job.remote, word);
-                }
-            }
-            job.local = job.local.wrapping_add(1);
-            job.remote = job.remote.wrapping_add(4);
-            job.words -= 1;
+        let words = job.words.min(WORDS_PER_POLL);
+        let places = (0..words).map(|word| {
+            (
+                job.local.wrapping_add(word),
+                job.remote.wrapping_add(4 * word as u32),
+            )
+        });
+        match job.direction {
+            Direction::Read => places.for_each(|(local, remote)| {
+                let word = self.window.bus.read(remote);
+                // SAFETY: by the contract of `start`, kept by its caller, the word may be written while the
+                // job is in flight; it is one of the job's, and aligned as `check` demands.
+                unsafe { local.write_volatile(word) };
+            }),
+            Direction::Write => places.for_each(|(local, remote)| {
+                // SAFETY: by the same contract it is initialised and nobody writes it.
+                let word = unsafe { local.read_volatile() };
+                self.window.bus.write(remote, word);
+            }),
         }
+        job.local = job.local.wrapping_add(words);
+        job.remote = job.remote.wrapping_add(4 * words as u32);
+        job.words -= words;
         if job.words > 0 {
             self.job = Some(job);
             return Err(nb::Error::WouldBlock);
