@@ -1,5 +1,7 @@
 //! The firmware's own machine code gives the same bits: the images on emulated PEs against this process.
 
+use std::path::PathBuf;
+
 use eventprop_tests::firmware::firmware;
 use eventprop_tests::identity::{bits, experiment, on};
 use host_tools::backend::Backend as _;

@@ -1,5 +1,6 @@
 //! The record of this PE, in its place.
 
+use core::mem::offset_of;
 use core::ptr::with_exposed_provenance_mut;
 
 use eventprop_core::program::{Phase, Waiting};
@@ -60,35 +61,42 @@ impl Live {
 
     /// Notes the status alone.
     pub fn set_status(&mut self, status: Status) {
-        // SAFETY: as for `read`.
-        unsafe { (&raw mut (*place()).status).write_volatile(status as u32) }
+        self.set(offset_of!(Record, status), status as u32);
     }
 
     /// Notes what the program is at.
     #[inline]
     pub fn set_phase(&mut self, phase: Phase) {
-        // SAFETY: as for `read`.
-        unsafe { (&raw mut (*place()).phase).write_volatile(phase as u32) }
+        self.set(offset_of!(Record, phase), phase as u32);
     }
 
     /// Notes the step alone.
     #[inline]
     pub fn set_step(&mut self, step: u32) {
-        // SAFETY: as for `read`.
-        unsafe { (&raw mut (*place()).step).write_volatile(step) }
+        self.set(offset_of!(Record, step), step);
     }
 
     /// Counts that the program goes to sleep.
     #[inline]
     pub fn count_sleep(&mut self) {
-        // SAFETY: as for `read`.
-        unsafe {
-            let sleeps = &raw mut (*place()).sleeps;
-            sleeps.write_volatile(sleeps.read_volatile().wrapping_add(1));
-        }
+        let sleeps = place()
+            .cast::<u32>()
+            .wrapping_byte_add(offset_of!(Record, sleeps));
+        // SAFETY: as for `read`; the offset is that of a word.
+        unsafe { sleeps.write_volatile(sleeps.read_volatile().wrapping_add(1)) }
+    }
+
+    /// Writes the word at an offset, which must be that of a field of [`Record`].
+    #[inline]
+    pub(super) fn set(&mut self, offset: usize, word: u32) {
+        assert!(offset < size_of::<Record>() && offset.is_multiple_of(4));
+        let field = place().cast::<u32>().wrapping_byte_add(offset);
+        // SAFETY: as for `read`; the word lies within the record.
+        unsafe { field.write_volatile(word) }
     }
 
     /// Notes what the program waits for.
+    #[inline(never)]
     pub fn set_waiting(&mut self, waiting: Waiting) {
         // SAFETY: as for `read`.
         unsafe { (&raw mut (*place()).waiting).write_volatile(waiting.to_words()) }

@@ -1,6 +1,7 @@
 //! Runs one of the on-chip programs: reads its data specification, waits for commands, works, sleeps.
 
 use core::convert::Infallible;
+use core::mem::offset_of;
 use core::num::NonZeroU32;
 use core::ptr::{with_exposed_provenance, with_exposed_provenance_mut};
 
@@ -197,7 +198,7 @@ fn prepare<P: Specified + 'static>(start: Start, live: &mut Live) -> Result<Read
         // SAFETY: interrupts are masked by PRIMASK, so that unmasking one here calls no handler.
         unsafe { NVIC::unmask(interrupt) };
     }
-    live.update(|record| record.heap_used = heap::used() as u32);
+    live.set(offset_of!(Record, heap_used), heap::used() as u32);
     live.set_status(Status::Ready);
     Ok(Ready {
         program,
@@ -224,10 +225,8 @@ fn work<P: Specified + 'static>(start: Start) -> Result<Infallible, Stop> {
         ))?;
         // SAFETY: for this one call.
         program.start(run, unsafe { arrays(array_bytes) })?;
-        live.update(|record| {
-            record.run = command.number;
-            record.status = Status::Running as u32;
-        });
+        live.set(offset_of!(Record, run), command.number);
+        live.set_status(Status::Running);
         loop {
             live.set_phase(program.phase());
             // SAFETY: for this one call.
@@ -252,14 +251,11 @@ fn work<P: Specified + 'static>(start: Start) -> Result<Infallible, Stop> {
             }
         }
         hand_over(with_exposed_provenance_mut(layout::ARRAYS.start as usize));
-        let count = |record: &mut Record| {
-            record.set_waiting(Waiting::Nothing);
-            record.stack_used = stack::used();
-            record.ring_peak = pe.receiver.most_words();
-            record.ring_dropped = pe.receiver.dropped();
-            record.status = Status::Done as u32;
-        };
-        live.update(count);
+        live.set_waiting(Waiting::Nothing);
+        live.set(offset_of!(Record, stack_used), stack::used());
+        live.set(offset_of!(Record, ring_peak), pe.receiver.most_words());
+        live.set(offset_of!(Record, ring_dropped), pe.receiver.dropped());
+        live.set_status(Status::Done);
     }
 }
 

@@ -124,12 +124,17 @@ impl Counts {
 /// Instructions by call path, without the PE's name at its head.
 fn paths(processor: &Processor) -> BTreeMap<String, u64> {
     let text = processor.folded_stacks();
-    let paths = text.lines().filter_map(|line| {
+    let lines = text.lines().filter_map(|line| {
         let (path, count) = line.rsplit_once(' ')?;
         let (_, functions) = path.split_once(';')?;
-        Some((functions.to_owned(), count.parse().ok()?))
+        Some((functions, count.parse::<u64>().ok()?))
     });
-    paths.collect()
+    // Instances of one generic function have the same name, so a path may come more than once.
+    let mut paths = BTreeMap::new();
+    for (functions, count) in lines {
+        *paths.entry(functions.to_owned()).or_default() += count;
+    }
+    paths
 }
 
 fn per(count: Count, number: f64) -> Work {
