@@ -101,7 +101,8 @@ fn exact(
         };
         let state = neurons.membrane.iter().zip(neurons.current.iter());
         let mut sum = 0i64;
-        if error_sums.is_some() {
+        // Where code memory is short the sum is always made.
+        if error_sums.is_some() || cfg!(target_arch = "arm") {
             for (((&v, &i), &w), g) in state.zip(weights).zip(gradient.iter_mut()) {
                 let i_at = current_at(v, i);
                 let v_at = v.wrapping_add(high(i64::from(v).wrapping_mul(i64::from(em))));
@@ -121,8 +122,11 @@ fn exact(
                 let between = dynamics.over(usize::from(event.offset) - offset);
                 let current = scale(jump, between.membrane_to_current);
                 let membrane = decay(jump, between.membrane_decay);
-                gradient[neuron] -= i64::from(current);
-                sum += i64::from(weights[neuron]) * i64::from(membrane - current);
+                gradient[neuron] = gradient[neuron].wrapping_sub(current.into());
+                // The product is at most 2^51.
+                let product =
+                    i64::from(weights[neuron]).wrapping_mul(membrane.wrapping_sub(current).into());
+                sum += product;
             }
         }
         if let Some(sums) = &mut error_sums {
@@ -143,8 +147,8 @@ fn exact(
         let back = dynamics.over(usize::from(event.offset));
         // All are at most 2^25.
         let (i, v) = (&mut neurons.current[neuron], &mut neurons.membrane[neuron]);
-        let current = *i + scale(jump, back.membrane_to_current);
-        let membrane = *v + decay(jump, back.membrane_decay);
+        let current = i.wrapping_add(scale(jump, back.membrane_to_current));
+        let membrane = v.wrapping_add(decay(jump, back.membrane_decay));
         *i = saturate_short(current, ADJOINT_LIMIT, &mut statistics.saturations);
         *v = saturate_short(membrane, ADJOINT_LIMIT, &mut statistics.saturations);
     }
@@ -161,7 +165,7 @@ fn exact_jumps(
         let Event { neuron, offset } = own.events[k];
         let back = dynamics.over(dynamics.ticks() - usize::from(offset));
         let membrane = neurons.membrane[usize::from(neuron)];
-        let mut numerator = decay(membrane, back.membrane_decay) + own.errors[k];
+        let mut numerator = decay(membrane, back.membrane_decay).wrapping_add(own.errors[k]);
         // Later spikes of the same neuron stand right behind this one; at most seven do, and each
         // jump is at most 2^25.
         for later in k + 1..own.events.len() {
@@ -169,7 +173,7 @@ fn exact_jumps(
                 break;
             }
             let between = dynamics.over(usize::from(own.events[later].offset - offset));
-            numerator += decay(own.errors[later], between.membrane_decay);
+            numerator = numerator.wrapping_add(decay(own.errors[later], between.membrane_decay));
         }
         let slope = own.slopes[k].max(dynamics.slope_floor());
         own.errors[k] = divide_by_slope(numerator, slope, &mut statistics.saturations);
@@ -203,7 +207,8 @@ fn grid(
     }
     // The jump takes λV from the end of the step, before its decay.
     for ((event, &slope), error) in own.events.iter().zip(own.slopes).zip(own.errors.iter_mut()) {
-        let numerator = neurons.membrane[usize::from(event.neuron)] + *error;
+        // Both are at most 2^25.
+        let numerator = neurons.membrane[usize::from(event.neuron)].wrapping_add(*error);
         let slope = slope.max(dynamics.slope_floor());
         *error = divide_by_slope(numerator, slope, &mut statistics.saturations);
     }
@@ -220,7 +225,11 @@ fn grid(
     for (event, &jump) in own.events.iter().zip(own.errors.iter()) {
         let membrane = &mut neurons.membrane[usize::from(event.neuron)];
         // Both are at most 2^25.
-        *membrane = saturate_short(*membrane + jump, ADJOINT_LIMIT, &mut statistics.saturations);
+        *membrane = saturate_short(
+            membrane.wrapping_add(jump),
+            ADJOINT_LIMIT,
+            &mut statistics.saturations,
+        );
     }
     for arrival in arrivals {
         let row = usize::from(arrival.neuron) * post;

@@ -107,13 +107,17 @@ pub(crate) fn saturate_short(value: i32, limit: i32, count: &mut u64) -> i32 {
 #[inline(always)]
 pub(crate) fn scale(value: i32, coefficient: i32) -> i32 {
     // At most 2^62 + 2^31.
-    ((i64::from(value) * i64::from(coefficient) + HALF) >> 32) as i32
+    (i64::from(value)
+        .wrapping_mul(coefficient.into())
+        .wrapping_add(HALF)
+        >> 32) as i32
 }
 
 /// `value · (1 + decay)`, rounded: what is left of `value`, with `decay` = factor − 1.
 #[inline(always)]
 pub(crate) fn decay(value: i32, decay: i32) -> i32 {
-    value + scale(value, decay)
+    // A coefficient is at least -2^31, so the result lies between the value and half of it.
+    value.wrapping_add(scale(value, decay))
 }
 
 /// Sum of products of values with coefficients and of whole values, exact for any number of terms.
@@ -135,13 +139,13 @@ impl Wide {
     #[inline(always)]
     pub(crate) fn add_product(&mut self, value: i32, coefficient: i32) {
         // The fraction is below 2^32 after each fold, a product at most 2^62.
-        self.add_fraction(i64::from(value) * i64::from(coefficient));
+        self.add_fraction(i64::from(value).wrapping_mul(coefficient.into()));
     }
 
     /// Adds a sum of products (32 fraction bits) of at most 2^62.
     #[inline(always)]
     pub(crate) fn add_fraction(&mut self, sum: i64) {
-        self.fraction += sum;
+        self.fraction = self.fraction.wrapping_add(sum);
         self.whole += self.fraction >> 32;
         self.fraction &= 0xFFFF_FFFF;
     }
@@ -153,7 +157,8 @@ impl Wide {
 
     #[inline(always)]
     pub(crate) fn rounded(self) -> i64 {
-        self.whole + ((self.fraction + HALF) >> 32)
+        // The fraction is below 2^32.
+        self.whole + (self.fraction.wrapping_add(HALF) >> 32)
     }
 }
 
@@ -182,11 +187,19 @@ pub(crate) fn divide_by_slope(numerator: i32, slope: i32, saturations: &mut u64)
     let mantissa = (slope as u32) << shift; // 2^31 ..= 2^32 - 1
     // 2^48 / mantissa with 16 good bits; the Newton step doubles them.
     let estimate = i64::from(u32::MAX / (mantissa >> 16));
-    let residue = (1i64 << 48) - i64::from(mantissa) * estimate;
-    let reciprocal = (estimate << 15) + ((estimate * residue) >> 33); // 2^63 / mantissa
-    // numerator · 2^20 / slope = numerator · reciprocal / 2^(43 - shift)
-    let shift = 43 - shift;
-    let quotient = (i64::from(numerator) * reciprocal + (1i64 << (shift - 1))) >> shift;
+    // The estimate is at most 2^17, so mantissa times estimate is at most 2^49; the residue is at most
+    // 2^33.
+    let residue = (1i64 << 48).wrapping_sub(i64::from(mantissa).wrapping_mul(estimate));
+    // 2^63 / mantissa, at most 2^32.
+    let reciprocal = (estimate << 15).wrapping_add(estimate.wrapping_mul(residue) >> 33);
+    // numerator · 2^20 / slope = numerator · reciprocal / 2^(43 - shift); shift is 1 to 31, and the
+    // product at most 2^61.
+    let shift = 43u32.wrapping_sub(shift);
+    let half = 1i64 << shift.wrapping_sub(1);
+    let quotient = i64::from(numerator)
+        .wrapping_mul(reciprocal)
+        .wrapping_add(half)
+        >> shift;
     saturate(quotient, ADJOINT_LIMIT, saturations)
 }
 
