@@ -84,6 +84,17 @@ impl Default for Statistics {
     }
 }
 
+/// A number in which every bit depends on every bit of `x`; none comes twice (the last stage of
+/// MurmurHash3).
+#[inline]
+pub(crate) const fn scramble(mut x: u32) -> u32 {
+    x ^= x >> 16;
+    x = x.wrapping_mul(0x85EB_CA6B);
+    x ^= x >> 13;
+    x = x.wrapping_mul(0xC2B2_AE35);
+    x ^ (x >> 16)
+}
+
 /// `value` limited to ±`limit`; counts when that changed it.
 #[inline(always)]
 pub(crate) fn saturate(value: i64, limit: i32, count: &mut u64) -> i32 {

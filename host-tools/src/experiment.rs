@@ -32,6 +32,7 @@ use eventprop_core::neuron::MAX_SPIKES_PER_STEP;
 use eventprop_core::tables::MAX_TICK_BITS;
 use sha2::{Digest, Sha256};
 
+use crate::backend::WEIGHT_FRACTION_BITS;
 use crate::error::{Error, Result};
 use fields::{Choice, Visitor, Writer};
 
@@ -150,6 +151,16 @@ choice! {
         Epoch = "epoch",
         /// By the factor's root after each minibatch, so that an epoch makes the whole factor.
         Minibatch = "minibatch",
+    }
+}
+
+choice! {
+    /// How weights are rounded to the bits that they are kept in.
+    WeightRounding {
+        /// To the nearest value.
+        Nearest = "nearest",
+        /// Up or down at random, so that the mean is kept.
+        Stochastic = "stochastic",
     }
 }
 
@@ -294,6 +305,10 @@ pub struct Optimizer {
     pub learning_rate_decay: f64,
     /// How often the learning rate shrinks.
     pub decay_every: DecayEvery,
+    /// Fraction bits that a weight keeps after an update, of [`WEIGHT_FRACTION_BITS`].
+    pub weight_fraction_bits: u32,
+    /// How weights are rounded to that.
+    pub weight_rounding: WeightRounding,
 }
 
 /// The remedy for neurons that do not spike, and therefore have no gradient.
@@ -438,6 +453,8 @@ impl Experiment {
                 weight_decay: 0.0,
                 learning_rate_decay: 0.95,
                 decay_every: DecayEvery::Epoch,
+                weight_fraction_bits: WEIGHT_FRACTION_BITS,
+                weight_rounding: WeightRounding::Nearest,
             },
             silent_neurons: SilentNeurons {
                 label_bump: 0.02,
@@ -770,6 +787,16 @@ impl Experiment {
             "\"epoch\", or \"minibatch\" for the factor's root each time",
             &mut o.decay_every,
         )?;
+        v.field(
+            "weight_fraction_bits",
+            "that a weight keeps after an update; 20: all, 18: weights of 24 bits",
+            &mut o.weight_fraction_bits,
+        )?;
+        v.field(
+            "weight_rounding",
+            "to fewer bits: \"nearest\" or \"stochastic\"",
+            &mut o.weight_rounding,
+        )?;
 
         v.section(
             "silent_neurons",
@@ -996,6 +1023,11 @@ impl Experiment {
             "optimizer.learning_rate_decay",
             o.learning_rate_decay,
             0.001..=1.0,
+        )?;
+        within(
+            "optimizer.weight_fraction_bits",
+            o.weight_fraction_bits,
+            0..=WEIGHT_FRACTION_BITS,
         )?;
 
         let s = &self.silent_neurons;
