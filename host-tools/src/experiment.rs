@@ -616,6 +616,23 @@ impl Experiment {
         writer.finish()
     }
 
+    /// What differs from the scheme's defaults, as `key = value`. Left out are seed, scheme, hidden
+    /// layers and epochs, which name a run, and the backend, which changes nothing.
+    pub fn settings(&self) -> Vec<String> {
+        let mut usual = Self::default_for(self.network.scheme);
+        usual.seed = self.seed;
+        usual.network.hidden.clone_from(&self.network.hidden);
+        usual.training.epochs = self.training.epochs;
+        usual.backend.clone_from(&self.backend);
+        let usual = usual.to_toml();
+        self.to_toml()
+            .lines()
+            .filter(|line| !usual.lines().any(|usual| usual == *line))
+            .filter_map(|line| line.split(" # ").next())
+            .map(|setting| setting.trim_end().to_owned())
+            .collect()
+    }
+
     /// SHA-256 of all that decides the bits of the weights: everything but the backend, the number
     /// of epochs and minibatches, and which weights are selected.
     pub fn identity(&self) -> [u8; 32] {
@@ -1305,6 +1322,18 @@ mod tests {
             error.to_string(),
             "--epochs: training.epochs is 0; it must be from 1 to 1000000"
         );
+    }
+
+    #[test]
+    fn settings_are_what_differs_from_the_defaults() {
+        let text = "seed = 7\n[network]\nscheme = \"grid\"\nhidden = [9]\nslope_floor = 0.02\n\
+            initial_weights = [{ mean = 1, std = 0.5 }]\n[optimizer]\nkind = \"sgd\"\n[backend]\nreplicas = 2";
+        let expected = [
+            "initial_weights = [{ mean = 1.0, std = 0.5 }]",
+            "kind = \"sgd\"",
+            "momentum = 0.9",
+        ];
+        assert_eq!(parse(text).unwrap().settings(), expected);
     }
 
     #[test]
