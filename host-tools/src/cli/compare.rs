@@ -133,9 +133,10 @@ pub(super) fn run(args: &Args) -> Result<ExitCode> {
                     None => train(&plan),
                 }?;
                 eprintln!(
-                    "{}/{} {name} seed {seed}: {:.2} % (test)",
+                    "{}/{} {name} seed {seed}: validation {:.2} %, test {:.2} %",
                     done.fetch_add(1, Ordering::Relaxed) + 1,
                     jobs.len(),
+                    run.validation,
                     run.test
                 );
                 Ok(run)
