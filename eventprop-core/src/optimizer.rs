@@ -193,6 +193,9 @@ impl Update {
     ///
     /// # Panics
     /// If `samples` is zero.
+    // A function of its own: it is called once per minibatch, and its constants would else lie between
+    // a jump of the program's loop and the jump's table, which the bound of the stack does not follow.
+    #[inline(never)]
     #[must_use]
     pub fn begin(settings: &Settings, progress: &mut Progress, samples: u32) -> Self {
         assert!(samples > 0, "a minibatch has samples");
