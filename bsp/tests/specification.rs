@@ -3,7 +3,7 @@
 use bsp::layout;
 use bsp::specification::{BODY_WORDS, Body, Error, LAYOUT_HASH, Specified, read, write};
 use eventprop_core::event::MAX_NEIGHBOURS;
-use eventprop_core::optimizer::{Method, Settings, SilentNeurons};
+use eventprop_core::optimizer::{Method, Rounding, Settings, SilentNeurons};
 use eventprop_core::program::Program as _;
 use eventprop_core::program::input::Input;
 use eventprop_core::program::layer::{self, Layer};
@@ -85,6 +85,7 @@ fn what_is_written_is_read() {
     assert_eq!(format!("{read:?}"), format!("{body:?}"));
     // The largest of all: an optimiser with everything at its limit.
     let part = Part {
+        layer: 1,
         inputs: 5,
         first_neuron: u16::MAX,
         neurons: 10,
@@ -108,6 +109,10 @@ fn what_is_written_is_read() {
                 weight_decay: 0.0,
                 tau_synapse_ms: 5.0,
                 silent_neurons: SilentNeurons::default(),
+                rounding: Rounding {
+                    dropped_bits: 2,
+                    stochastic_seed: Some(u32::MAX),
+                },
             },
         },
         ring_words: 132,

@@ -3,7 +3,7 @@
 //! | quantity | storage | fraction bits | unit | range | rounding and overflow |
 //! |---|---|---|---|---|---|
 //! | membrane V, synaptic current I, slope c | `i32` | 20 | threshold = 1 | ±512 | each step one exact sum, rounded once; saturates, counted |
-//! | weight w | `i32` | 20 | threshold = 1 | ±32 | written by the optimiser, saturates, counted |
+//! | weight w | `i32` | 20, or fewer where the experiment asks | threshold = 1 | ±32 | written by the optimiser, to nearest or stochastically; saturates, counted |
 //! | adjoints λV, λI, jump J, error | `i32` | 18 | 1/ms | ±128 | as the membrane |
 //! | error sum Σ w (λV − λI) | `i64` | 38 | 1/ms | exact | [`MAX_NEURONS`] terms of at most 2^51 fit; jumps within the step are added with a check; rounded once to an error |
 //! | gradient sum Σ −λI | `i64` | 18 | 1/ms | exact | at least 2^38 terms of at most 2^25 fit |
@@ -82,6 +82,17 @@ impl Default for Statistics {
     fn default() -> Self {
         Self::NEW
     }
+}
+
+/// A number in which every bit depends on every bit of `x`; none comes twice (the last stage of
+/// MurmurHash3).
+#[inline]
+pub(crate) const fn scramble(mut x: u32) -> u32 {
+    x ^= x >> 16;
+    x = x.wrapping_mul(0x85EB_CA6B);
+    x ^= x >> 13;
+    x = x.wrapping_mul(0xC2B2_AE35);
+    x ^ (x >> 16)
 }
 
 /// `value` limited to ±`limit`; counts when that changed it.

@@ -4,7 +4,9 @@
 //! and square roots are correctly rounded on a Cortex-M4F and on a PC alike, and nothing here is
 //! contracted into a fused operation, so the weights are the same everywhere.
 
-use crate::numeric::{ADJOINT_FRACTION, STATE_FRACTION, Statistics, WEIGHT_LIMIT, saturate};
+use crate::numeric::{
+    ADJOINT_FRACTION, STATE_FRACTION, Statistics, WEIGHT_LIMIT, saturate, scramble,
+};
 
 /// The rule that turns a gradient into a step.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -36,6 +38,8 @@ pub struct Settings {
     pub tau_synapse_ms: f32,
     /// The remedy for silent neurons.
     pub silent_neurons: SilentNeurons,
+    /// How an updated weight is rounded.
+    pub rounding: Rounding,
 }
 
 impl Settings {
@@ -52,7 +56,37 @@ impl Settings {
             label_bump: 0,
             hidden_bump: 0,
         },
+        rounding: Rounding::NONE,
     };
+}
+
+/// How an updated weight is rounded, so that it can be kept in fewer bits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rounding {
+    /// Fraction bits that are zero afterwards, of [`STATE_FRACTION`]; with none the weight stays as
+    /// it is.
+    pub dropped_bits: u8,
+    /// To nearest, or, with a seed, at random: up with the probability that keeps the mean.
+    pub stochastic_seed: Option<u32>,
+}
+
+impl Rounding {
+    /// Leaves a weight as it is.
+    pub const NONE: Self = Self {
+        dropped_bits: 0,
+        stochastic_seed: None,
+    };
+
+    /// Rounds a weight (F20) of at most [`WEIGHT_LIMIT`], which is on every grid, so that the result
+    /// is no larger. `random` gives 32 random bits.
+    fn round(self, weight: i32, random: impl FnOnce() -> u32) -> i32 {
+        let grid = 1 << self.dropped_bits;
+        let add = match self.stochastic_seed {
+            Some(_) => random() as i32 & (grid - 1),
+            None => grid / 2,
+        };
+        (weight + add) & -grid
+    }
 }
 
 /// What silent neurons get instead of a gradient: neither a silent neuron nor the synapses onto it
@@ -124,6 +158,9 @@ pub struct Update {
     rate: f32,
     /// Correction of the second moment's square root for its bias.
     root_scale: f32,
+    rounding: Rounding,
+    /// What the random numbers of this minibatch follow from.
+    random_key: u32,
 }
 
 /// A stretch of the weights of one layer (or of one PE's part of it) with all that belongs to it.
@@ -131,6 +168,12 @@ pub struct Update {
 /// All slices but `bumps` hold the same stretch of `[pre][post]`.
 #[derive(Debug)]
 pub struct Stretch<'a> {
+    /// Number of the weight layer, from 0.
+    pub layer: u8,
+    /// First neuron of the PE's part within its layer.
+    pub first_neuron: u16,
+    /// Neurons of the part: the length of `[post]`.
+    pub neurons: usize,
     /// Flat index of the first weight of the stretch within `[pre][post]`.
     pub position: usize,
     /// Weights, F20.
@@ -150,6 +193,9 @@ impl Update {
     ///
     /// # Panics
     /// If `samples` is zero.
+    // A function of its own: it is called once per minibatch, and its constants would else lie between
+    // a jump of the program's loop and the jump's table, which the bound of the stack does not follow.
+    #[inline(never)]
     #[must_use]
     pub fn begin(settings: &Settings, progress: &mut Progress, samples: u32) -> Self {
         assert!(samples > 0, "a minibatch has samples");
@@ -168,6 +214,10 @@ impl Update {
             gradient_scale: settings.tau_synapse_ms / (unit * samples as f32),
             rate,
             root_scale,
+            rounding: settings.rounding,
+            random_key: scramble(
+                scramble(progress.steps) ^ settings.rounding.stochastic_seed.unwrap_or(0),
+            ),
         }
     }
 
@@ -191,6 +241,9 @@ impl Update {
         statistics: &mut Statistics,
     ) {
         let Stretch {
+            layer,
+            first_neuron,
+            neurons,
             position,
             weights,
             gradients,
@@ -225,15 +278,21 @@ impl Update {
             let step = (if step < 0.0 { step - 0.5 } else { step + 0.5 }) as i32;
             *w = saturate(i64::from(*w) - i64::from(step), WEIGHT_LIMIT, saturations);
         }
-        if bumps.iter().any(|&bump| bump != 0) {
-            let mut post = position % bumps.len();
+        if self.rounding.dropped_bits > 0 || bumps.iter().any(|&bump| bump != 0) {
+            let (mut pre, mut post) = (position / neurons, position % neurons);
             for w in weights {
-                *w = saturate(
-                    i64::from(*w) + i64::from(bumps[post]),
-                    WEIGHT_LIMIT,
-                    saturations,
-                );
-                post = if post + 1 == bumps.len() { 0 } else { post + 1 };
+                let bump = bumps.get(post).copied().unwrap_or(0);
+                let bumped = saturate(i64::from(*w) + i64::from(bump), WEIGHT_LIMIT, saturations);
+                // A number that no other weight of the network has, however it is split.
+                let random = || {
+                    let neuron = u32::from(first_neuron) + post as u32;
+                    scramble(u32::from(layer) << 24 ^ (pre as u32) << 12 ^ neuron ^ self.random_key)
+                };
+                *w = self.rounding.round(bumped, random);
+                post += 1;
+                if post == neurons {
+                    (pre, post) = (pre + 1, 0);
+                }
             }
         }
     }
@@ -254,6 +313,8 @@ fn to_single(value: i64) -> f32 {
 
 #[cfg(test)]
 mod tests {
+    use std::{vec, vec::Vec};
+
     use super::*;
 
     /// Adam against its formulas in double precision, over a minimisation of (w - 2)^2.
@@ -268,6 +329,7 @@ mod tests {
             weight_decay: 0.01,
             tau_synapse_ms: 5.0,
             silent_neurons: SilentNeurons::default(),
+            rounding: Rounding::NONE,
         };
         let mut progress = Progress::new(0.05);
         let (mut w, mut m, mut v) = ([0i32], [0f32], [0f32]);
@@ -277,6 +339,9 @@ mod tests {
             let raw = (gradient * 4.0 / 5.0 * f64::from(1 << 18)).round() as i64;
             Update::begin(&settings, &mut progress, 4).apply(
                 Stretch {
+                    layer: 0,
+                    first_neuron: 0,
+                    neurons: 1,
                     position: 0,
                     weights: &mut w,
                     gradients: &[raw],
@@ -309,6 +374,7 @@ mod tests {
                 label_bump: 1 << 20,
                 hidden_bump: 7,
             },
+            rounding: Rounding::NONE,
         };
         let mut progress = Progress::new(1.0);
         let mut statistics = Statistics::NEW;
@@ -316,6 +382,9 @@ mod tests {
         for _ in 0..2 {
             Update::begin(&settings, &mut progress, 1).apply(
                 Stretch {
+                    layer: 0,
+                    first_neuron: 0,
+                    neurons: 3,
                     position: 2,
                     weights: &mut w,
                     gradients: &[1 << 18, 0, 0],
@@ -332,5 +401,94 @@ mod tests {
         let remedy = settings.silent_neurons;
         assert_eq!(remedy.for_output(3, 4), 3 << 18);
         assert_eq!((remedy.for_hidden(0), remedy.for_hidden(2)), (7, 0));
+    }
+
+    /// Updates the weights `[50][80]` of layer 1, all of which a step takes to a fourth of the grid,
+    /// on PEs with so many neurons each, in stretches of up to `chunk` weights.
+    fn rounded(rounding: Rounding, minibatch: u32, parts: &[usize], chunk: usize) -> Vec<i32> {
+        let settings = Settings {
+            method: Method::Sgd { momentum: 0.0 },
+            rounding,
+            tau_synapse_ms: 1.0,
+            ..Settings::NONE
+        };
+        let mut progress = Progress {
+            steps: minibatch,
+            ..Progress::new(1.0)
+        };
+        let update = Update::begin(&settings, &mut progress, 1);
+        let mut all = vec![0; 50 * 80];
+        let mut first_neuron = 0;
+        for &neurons in parts {
+            let mut weights = vec![0; 50 * neurons];
+            for (number, weights) in weights.chunks_mut(chunk).enumerate() {
+                let stretch = Stretch {
+                    layer: 1,
+                    first_neuron: first_neuron as u16,
+                    neurons,
+                    position: number * chunk,
+                    gradients: &vec![-64; weights.len()],
+                    first: &mut vec![0.0; weights.len()],
+                    second: &mut vec![0.0; weights.len()],
+                    bumps: &[],
+                    weights,
+                };
+                update.apply(stretch, &mut Statistics::default());
+            }
+            for (row, part) in all.chunks_mut(80).zip(weights.chunks(neurons)) {
+                row[first_neuron..first_neuron + neurons].copy_from_slice(part);
+            }
+            first_neuron += neurons;
+        }
+        all
+    }
+
+    #[test]
+    fn stochastic_rounding_keeps_the_mean_and_does_not_depend_on_the_split() {
+        let nearest = Rounding {
+            dropped_bits: 10,
+            stochastic_seed: None,
+        };
+        assert_eq!(rounded(Rounding::NONE, 0, &[80], 4000), [256; 4000]);
+        assert_eq!(rounded(nearest, 0, &[80], 4000), [0; 4000]);
+        let stochastic = |seed| Rounding {
+            stochastic_seed: Some(seed),
+            ..nearest
+        };
+        let whole = rounded(stochastic(7), 0, &[80], 4000);
+        assert_eq!(rounded(stochastic(7), 0, &[31, 49], 256), whole);
+        let up = |weights: &[i32]| {
+            assert!(weights.iter().all(|w| [0, 1024].contains(w)));
+            weights.iter().filter(|&&w| w != 0).count()
+        };
+        // A fourth of 4000, whose standard deviation is 27; and of those that another seed or
+        // minibatch rounds up, a fourth again (14).
+        assert!(up(&whole).abs_diff(1000) < 110, "{}", up(&whole));
+        for other in [
+            rounded(stochastic(8), 0, &[80], 4000),
+            rounded(stochastic(7), 1, &[80], 4000),
+        ] {
+            let both: Vec<_> = whole.iter().zip(&other).map(|(a, b)| a & b).collect();
+            assert!(up(&both).abs_diff(250) < 60, "{}", up(&both));
+        }
+    }
+
+    #[test]
+    fn rounding_to_nearest_takes_halves_up_and_keeps_the_limits() {
+        let rounding = Rounding {
+            dropped_bits: 2,
+            stochastic_seed: None,
+        };
+        let round = |weight| rounding.round(weight, || unreachable!());
+        assert_eq!([-7, -6, -5, 1, 2, 3].map(round), [-8, -4, -4, 0, 4, 4]);
+        let stochastic = Rounding {
+            stochastic_seed: Some(0),
+            ..rounding
+        };
+        for limit in [WEIGHT_LIMIT, -WEIGHT_LIMIT] {
+            assert_eq!(round(limit), limit);
+            assert_eq!(stochastic.round(limit, || u32::MAX), limit);
+        }
+        assert_eq!(Rounding::NONE.round(-3, || unreachable!()), -3);
     }
 }

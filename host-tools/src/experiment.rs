@@ -32,6 +32,7 @@ use eventprop_core::neuron::MAX_SPIKES_PER_STEP;
 use eventprop_core::tables::MAX_TICK_BITS;
 use sha2::{Digest, Sha256};
 
+use crate::backend::WEIGHT_FRACTION_BITS;
 use crate::error::{Error, Result};
 use fields::{Choice, Visitor, Writer};
 
@@ -150,6 +151,16 @@ choice! {
         Epoch = "epoch",
         /// By the factor's root after each minibatch, so that an epoch makes the whole factor.
         Minibatch = "minibatch",
+    }
+}
+
+choice! {
+    /// How weights are rounded to the bits that they are kept in.
+    WeightRounding {
+        /// To the nearest value.
+        Nearest = "nearest",
+        /// Up or down at random, so that the mean is kept.
+        Stochastic = "stochastic",
     }
 }
 
@@ -294,6 +305,10 @@ pub struct Optimizer {
     pub learning_rate_decay: f64,
     /// How often the learning rate shrinks.
     pub decay_every: DecayEvery,
+    /// Fraction bits that a weight keeps after an update, of [`WEIGHT_FRACTION_BITS`].
+    pub weight_fraction_bits: u32,
+    /// How weights are rounded to that.
+    pub weight_rounding: WeightRounding,
 }
 
 /// The remedy for neurons that do not spike, and therefore have no gradient.
@@ -438,6 +453,8 @@ impl Experiment {
                 weight_decay: 0.0,
                 learning_rate_decay: 0.95,
                 decay_every: DecayEvery::Epoch,
+                weight_fraction_bits: WEIGHT_FRACTION_BITS,
+                weight_rounding: WeightRounding::Nearest,
             },
             silent_neurons: SilentNeurons {
                 label_bump: 0.02,
@@ -462,8 +479,9 @@ impl Experiment {
         match scheme {
             Scheme::Exact => exact,
             // The published network. Its authors' gradients are a thousandth of those here (their
-            // time constants are in seconds), so Adam's epsilon and the weight decay, which act at
-            // the gradients' scale, are a thousand times theirs.
+            // time constants are in seconds), so the weight decay, which acts at the gradients' scale,
+            // is a thousand times theirs. Learning rate, epsilon and initial output weights are those
+            // of a study (docs/results.md): with the published ones some seeds end in a bad optimum.
             Scheme::Grid => Self {
                 encoding: Encoding {
                     kind: EncodingKind::Linear,
@@ -485,8 +503,6 @@ impl Experiment {
                     silent_label: SilentLabel::Skip,
                 },
                 optimizer: Optimizer {
-                    learning_rate: 0.0019,
-                    epsilon: 1e-5,
                     weight_decay: 6.5e-4,
                     decay_every: DecayEvery::Minibatch,
                     ..exact.optimizer
@@ -597,6 +613,23 @@ impl Experiment {
             .visit(&mut writer)
             .expect("writing to a string cannot fail");
         writer.finish()
+    }
+
+    /// What differs from the scheme's defaults, as `key = value`. Left out are seed, scheme, hidden
+    /// layers and epochs, which name a run, and the backend, which changes nothing.
+    pub fn settings(&self) -> Vec<String> {
+        let mut usual = Self::default_for(self.network.scheme);
+        usual.seed = self.seed;
+        usual.network.hidden.clone_from(&self.network.hidden);
+        usual.training.epochs = self.training.epochs;
+        usual.backend.clone_from(&self.backend);
+        let usual = usual.to_toml();
+        self.to_toml()
+            .lines()
+            .filter(|line| !usual.lines().any(|usual| usual == *line))
+            .filter_map(|line| line.split(" # ").next())
+            .map(|setting| setting.trim_end().to_owned())
+            .collect()
     }
 
     /// SHA-256 of all that decides the bits of the weights: everything but the backend, the number
@@ -769,6 +802,16 @@ impl Experiment {
             "decay_every",
             "\"epoch\", or \"minibatch\" for the factor's root each time",
             &mut o.decay_every,
+        )?;
+        v.field(
+            "weight_fraction_bits",
+            "that a weight keeps after an update; 20: all, 18: weights of 24 bits",
+            &mut o.weight_fraction_bits,
+        )?;
+        v.field(
+            "weight_rounding",
+            "to fewer bits: \"nearest\" or \"stochastic\"",
+            &mut o.weight_rounding,
         )?;
 
         v.section(
@@ -997,6 +1040,11 @@ impl Experiment {
             o.learning_rate_decay,
             0.001..=1.0,
         )?;
+        within(
+            "optimizer.weight_fraction_bits",
+            o.weight_fraction_bits,
+            0..=WEIGHT_FRACTION_BITS,
+        )?;
 
         let s = &self.silent_neurons;
         within("silent_neurons.label_bump", s.label_bump, 0.0..=8.0)?;
@@ -1051,6 +1099,7 @@ fn default_initial_weights(
         // Between hidden layers, about the drive of the first one.
         Scheme::Exact => (20.0 / inputs, 2.64 / inputs.sqrt()),
         Scheme::Grid if layer == 0 => (3.2 / inputs.sqrt(), 3.2 / inputs.sqrt()),
+        Scheme::Grid if layer + 1 == layers => (30.0 / inputs, 30.0 / inputs),
         Scheme::Grid => (5.2 / inputs.sqrt(), 2.8 / inputs.sqrt()),
     };
     InitialWeights {
@@ -1273,6 +1322,18 @@ mod tests {
             error.to_string(),
             "--epochs: training.epochs is 0; it must be from 1 to 1000000"
         );
+    }
+
+    #[test]
+    fn settings_are_what_differs_from_the_defaults() {
+        let text = "seed = 7\n[network]\nscheme = \"grid\"\nhidden = [9]\nslope_floor = 0.02\n\
+            initial_weights = [{ mean = 1, std = 0.5 }]\n[optimizer]\nkind = \"sgd\"\n[backend]\nreplicas = 2";
+        let expected = [
+            "initial_weights = [{ mean = 1.0, std = 0.5 }]",
+            "kind = \"sgd\"",
+            "momentum = 0.9",
+        ];
+        assert_eq!(parse(text).unwrap().settings(), expected);
     }
 
     #[test]

@@ -773,6 +773,7 @@ impl Builder<'_> {
         self.entry(Direction::Downstream, pe.noc_id(), Target::All, &members);
         let mut reporting = [0u32; 8];
         let mut parts = [Part {
+            layer: 0,
             inputs: 0,
             first_neuron: 0,
             neurons: 0,
@@ -788,6 +789,7 @@ impl Builder<'_> {
                 && config.replica == 0
             {
                 parts[parts_len] = Part {
+                    layer: config.layer - 1,
                     inputs: config.inputs as u16,
                     first_neuron: config.first_neuron as u16,
                     neurons: config.neurons as u16,

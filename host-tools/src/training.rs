@@ -22,6 +22,7 @@ use crate::error::{Error, Result};
 use crate::experiment::{DecayEvery, Experiment, InitialWeights, Select};
 use checkpoint::Checkpoint;
 
+pub(crate) use random::rounding_seed;
 pub use random::shuffled;
 
 /// An experiment with its data, ready to be given to a backend.

@@ -575,3 +575,43 @@ fn verification_tells_right_from_wrong_and_from_unreadable() {
         assert!(message.contains(part), "{message}");
     }
 }
+
+#[test]
+fn a_comparison_keeps_its_runs_and_does_not_train_them_again() {
+    let folder = temporary();
+    let folder = folder.path();
+    let other = format!("{SMALL}\n[silent_neurons]\nhidden_bump = 0.5\n");
+    std::fs::write(folder.join("other.toml"), other).expect("the folder is writable");
+    let compare = |seeds| {
+        let arguments = ["compare", "small.toml", "other.toml", "--epochs", "1"];
+        let keep = ["--seeds", seeds, "--keep", "kept"];
+        text(&succeed(folder, &[&arguments[..], &keep].concat()).stdout)
+    };
+    let table = compare("1,2");
+    let rows: Vec<_> = table.lines().collect();
+    let sizes = "5-20-3 | 1 | train_size = 300, validation_size = 60, test_size = 60";
+    assert!(
+        rows[2].starts_with(&format!("| small | {sizes}, batch = 20 | ")),
+        "{table}"
+    );
+    assert!(
+        rows[3].starts_with(&format!(
+            "| other | {sizes}, hidden_bump = 0.5, batch = 20 | "
+        )),
+        "{table}"
+    );
+    let kept = files(&folder.join("kept"));
+    assert_eq!((rows.len(), kept.len()), (4, 4));
+
+    // Runs of a program of other bits would have other names, so what is here counts as it is; only
+    // the third seed is trained.
+    for path in &kept {
+        let mut run: Value = serde_json::from_slice(&std::fs::read(path).expect("a run is there"))
+            .expect("a run is JSON");
+        run["test"] = 77.0.into();
+        std::fs::write(path, run.to_string()).expect("the folder is writable");
+    }
+    let table = compare("1-3");
+    assert_eq!(table.matches("77.0 77.0 ").count(), 2, "{table}");
+    assert_eq!(files(&folder.join("kept")).len(), 6);
+}

@@ -2,7 +2,9 @@
 //! threads, replicas and PEs per layer, and in whatever order packets arrive.
 
 use eventprop_tests::identity::{bits, experiment, on};
-use host_tools::experiment::{BackendKind, Experiment, OptimizerKind, Routing, Scheme};
+use host_tools::experiment::{
+    BackendKind, Experiment, OptimizerKind, Routing, Scheme, WeightRounding,
+};
 
 /// Every variant of the mock, and both numbers of threads, against one thread in this process.
 fn matrix(experiment: &Experiment, splits: &[&[u32]]) {
@@ -99,8 +101,10 @@ fn exact_three_layers_with_momentum() {
 }
 
 #[test]
-fn grid_three_layers() {
-    let experiment = experiment(Scheme::Grid, &[24, 17]);
+fn grid_three_layers_with_weights_of_16_bits() {
+    let mut experiment = experiment(Scheme::Grid, &[24, 17]);
+    experiment.optimizer.weight_fraction_bits = 10;
+    experiment.optimizer.weight_rounding = WeightRounding::Stochastic;
     let reference = bits(&on(&experiment, |b| b.kind = BackendKind::Direct));
     for split in [&[][..], &[2, 3, 1]] {
         let variant = on(&experiment, |b| {

@@ -6,7 +6,9 @@ use eventprop_tests::firmware::firmware;
 use eventprop_tests::identity::{bits, experiment, on};
 use host_tools::backend::Backend as _;
 use host_tools::backend::emulated::Emulated;
-use host_tools::experiment::{BackendKind, Experiment, OptimizerKind, Routing, Scheme};
+use host_tools::experiment::{
+    BackendKind, Experiment, OptimizerKind, Routing, Scheme, WeightRounding,
+};
 use host_tools::training::{Plan, State};
 use s2_hal::mock::fault::{FaultPlan, PacketFault, PacketRule};
 
@@ -60,8 +62,10 @@ fn grid_with_gradient_descent() {
 }
 
 #[test]
-fn layers_on_several_pes() {
+fn layers_on_several_pes_with_weights_of_16_bits() {
     let mut experiment = experiment(Scheme::Exact, &[20]);
+    experiment.optimizer.weight_fraction_bits = 10;
+    experiment.optimizer.weight_rounding = WeightRounding::Stochastic;
     experiment.backend.layer_pes = vec![2, 2];
     let reference = bits(&on(&experiment, |b| b.kind = BackendKind::Direct));
     assert!(bits(&emulated(&experiment, 6)) == reference);

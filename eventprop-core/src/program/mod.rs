@@ -25,7 +25,7 @@ use s2_hal::packet::{self, PacketReceiver, PacketSender};
 
 use crate::event::{Message, Source, Target};
 use crate::log::{Event, EventLog, LogFull, LoggedStep};
-use crate::numeric::Statistics;
+use crate::numeric::{Statistics, scramble};
 use crate::state::Neurons;
 use crate::tables::Dynamics;
 
@@ -744,13 +744,8 @@ impl Status {
 /// the time since the start of the sample.
 #[must_use]
 pub fn spike_hash(sample: u32, layer: u32, neuron: u32, ticks: u32) -> u64 {
-    let mut hash = sample.wrapping_mul(0x9E37_79B1) ^ (layer << 28 ^ neuron << 16 ^ ticks);
-    hash ^= hash >> 16;
-    hash = hash.wrapping_mul(0x85EB_CA6B);
-    hash ^= hash >> 13;
-    hash = hash.wrapping_mul(0xC2B2_AE35);
-    hash ^= hash >> 16;
-    u64::from(hash)
+    let place = layer << 28 ^ neuron << 16 ^ ticks;
+    scramble(sample.wrapping_mul(0x9E37_79B1) ^ place).into()
 }
 
 /// Words of receive ring that the streams into a PE can fill at most: each of `sources` may have

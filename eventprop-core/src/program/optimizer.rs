@@ -12,7 +12,7 @@ use super::{
     read, require, write,
 };
 use crate::event::{Direction, Envelope, Message, Source, Target, pack};
-use crate::numeric::{MAX_NEURONS, Statistics};
+use crate::numeric::{MAX_NEURONS, STATE_FRACTION, Statistics};
 use crate::optimizer::{self, Settings, Stretch, Update};
 
 /// Most parts (PEs per replica that hold weights).
@@ -25,6 +25,8 @@ pub const CHUNK: usize = 256;
 /// A stretch of the weights: those of one PE of a replica.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Part {
+    /// Number of the weight layer, from 0.
+    pub layer: u8,
     /// Neurons of the layer above.
     pub inputs: u16,
     /// First neuron of the PE within its layer.
@@ -37,6 +39,7 @@ pub struct Part {
 
 impl Part {
     const NONE: Self = Self {
+        layer: 0,
         inputs: 0,
         first_neuron: 0,
         neurons: 0,
@@ -181,6 +184,10 @@ impl Config {
         require(
             (1..=MAX_NEURONS).contains(&self.outputs),
             "a network has 1 to 4095 outputs",
+        )?;
+        require(
+            u32::from(self.settings.rounding.dropped_bits) <= STATE_FRACTION,
+            "a weight has 20 fraction bits",
         )?;
         require(
             !matches!(self.release, Release::Direct(_, n) if usize::from(n) > MAX_DESTINATIONS),
@@ -493,6 +500,9 @@ impl Optimizer {
         let mut statistics = Statistics::NEW;
         update.apply_with(
             Stretch {
+                layer: part.layer,
+                first_neuron: part.first_neuron,
+                neurons,
                 position,
                 weights: &mut memory.weights[at.clone()],
                 gradients: &sum[..used],

@@ -11,7 +11,7 @@ use super::stream::{Neighbours, Routing};
 use super::{input, layer, loss, optimizer};
 use crate::event::{MAX_NEIGHBOURS, Source};
 use crate::loss::TimeToFirstSpike;
-use crate::optimizer::{Method, Settings, SilentNeurons};
+use crate::optimizer::{Method, Rounding, Settings, SilentNeurons};
 use crate::tables::Scheme;
 use optimizer::{MAX_DESTINATIONS, MAX_PARTS, Part, Release};
 
@@ -309,6 +309,7 @@ fields!(optimizer::Config {
 });
 
 fields!(Part {
+    layer: u8,
     inputs: u16,
     first_neuron: u16,
     neurons: u16,
@@ -320,6 +321,12 @@ fields!(Settings {
     weight_decay: f32,
     tau_synapse_ms: f32,
     silent_neurons: SilentNeurons,
+    rounding: Rounding,
+});
+
+fields!(Rounding {
+    dropped_bits: u8,
+    stochastic_seed: Option<u32>,
 });
 
 fields!(SilentNeurons {
@@ -461,7 +468,7 @@ impl Wire for Method {
 }
 
 /// The formats of everything that crosses as words: a change of any of them is a change of this list.
-pub const LAYOUTS: [&str; 14] = [
+pub const LAYOUTS: [&str; 15] = [
     <input::Config as Wire>::LAYOUT,
     <layer::Config as Wire>::LAYOUT,
     <loss::Config as Wire>::LAYOUT,
@@ -469,6 +476,7 @@ pub const LAYOUTS: [&str; 14] = [
     Part::LAYOUT,
     Settings::LAYOUT,
     SilentNeurons::LAYOUT,
+    Rounding::LAYOUT,
     Neighbours::LAYOUT,
     TimeToFirstSpike::LAYOUT,
     Destination::LAYOUT,

@@ -165,6 +165,9 @@ impl Direct {
                 .collect();
             update.apply(
                 Stretch {
+                    layer: layer as u8,
+                    first_neuron: 0,
+                    neurons: bumps.len(),
                     position: 0,
                     weights: &mut self.weights[layer].values,
                     gradients: gradient,

@@ -4,15 +4,16 @@ use eventprop_core::adjoint;
 use eventprop_core::log::{Event, EventLog, LogFull, LoggedStep};
 use eventprop_core::loss::{LossError, Outcome, TimeToFirstSpike};
 use eventprop_core::neuron;
-use eventprop_core::numeric::{self, LOSS_FRACTION, Statistics};
-use eventprop_core::optimizer::{Method, Settings, SilentNeurons};
+use eventprop_core::numeric::{self, LOSS_FRACTION, STATE_FRACTION, Statistics};
+use eventprop_core::optimizer::{Method, Rounding, Settings, SilentNeurons};
 use eventprop_core::program::Kernels;
 use eventprop_core::state::Neurons;
 use eventprop_core::tables::{self, Coefficients, Dynamics, Peak, TableError, Tables};
 
 use super::{Counters, EncodedSample, InputEvent, LayerWeights, Setup, Tally};
 use crate::error::{Error, Result};
-use crate::experiment::{OptimizerKind, Scheme, SilentLabel, SilentOutputs};
+use crate::experiment::{OptimizerKind, Scheme, SilentLabel, SilentOutputs, WeightRounding};
+use crate::training::rounding_seed;
 
 /// The network's constants in fixed point, the same for every backend.
 #[derive(Clone, Debug)]
@@ -135,6 +136,11 @@ impl Model {
                 silent_neurons: SilentNeurons {
                     label_bump: numeric::weight_from_f64(bumps.label_bump),
                     hidden_bump: numeric::weight_from_f64(bumps.hidden_bump),
+                },
+                rounding: Rounding {
+                    dropped_bits: (STATE_FRACTION - optimizer.weight_fraction_bits) as u8,
+                    stochastic_seed: (optimizer.weight_rounding == WeightRounding::Stochastic)
+                        .then(|| rounding_seed(experiment.seed)),
                 },
             },
             learning_rate: optimizer.learning_rate as f32,

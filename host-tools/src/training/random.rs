@@ -8,6 +8,7 @@ use rand_core::{Rng, SeedableRng};
 enum Purpose {
     Weights = 1,
     Order = 2,
+    Rounding = 3,
 }
 
 fn stream(seed: u64, purpose: Purpose, counter: u64) -> ChaCha8Rng {
@@ -49,6 +50,11 @@ impl Normal {
     fn unit(&mut self) -> f64 {
         (self.random.next_u64() >> 11) as f64 / 9_007_199_254_740_992.0
     }
+}
+
+/// The seed of the stochastic rounding of weights, whose counter is kept where they are updated.
+pub(crate) fn rounding_seed(seed: u64) -> u32 {
+    stream(seed, Purpose::Rounding, 0).next_u32()
 }
 
 /// The order of `len` samples in an epoch (from 0): a uniform permutation.

@@ -5,7 +5,9 @@ use eventprop_core::log::{Event, EventLog};
 use eventprop_core::loss::{SILENT, TimeToFirstSpike};
 use eventprop_core::network::{self, Layer};
 use eventprop_core::numeric::{Statistics, weight_from_f64};
-use eventprop_core::optimizer::{Method, Progress, Settings, SilentNeurons, Stretch, Update};
+use eventprop_core::optimizer::{
+    Method, Progress, Rounding, Settings, SilentNeurons, Stretch, Update,
+};
 use eventprop_core::program::Portable;
 use eventprop_core::state::{Neurons, scratch_len};
 use eventprop_core::tables::{
@@ -112,6 +114,7 @@ pub fn train(scheme: Scheme, method: Method) -> Digest {
         weight_decay: 1e-4,
         tau_synapse_ms: 5.0,
         silent_neurons: SilentNeurons::default(),
+        rounding: Rounding::NONE,
     };
 
     let mut random = Random(7);
@@ -219,6 +222,9 @@ pub fn train(scheme: Scheme, method: Method) -> Digest {
         let update = Update::begin(&settings, &mut progress, SAMPLES);
         update.apply(
             Stretch {
+                layer: 0,
+                first_neuron: 0,
+                neurons: HIDDEN,
                 position: 0,
                 weights: &mut hidden_weights,
                 gradients: &hidden_gradient,
@@ -230,6 +236,9 @@ pub fn train(scheme: Scheme, method: Method) -> Digest {
         );
         update.apply(
             Stretch {
+                layer: 1,
+                first_neuron: 0,
+                neurons: OUTPUTS,
                 position: 0,
                 weights: &mut output_weights,
                 gradients: &output_gradient,
