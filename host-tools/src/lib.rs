@@ -7,6 +7,7 @@ pub mod error;
 pub mod experiment;
 pub mod firmware;
 pub mod mapping;
+mod npy;
 pub mod profile;
 pub mod reference;
 pub mod report;
