@@ -82,7 +82,7 @@ pub struct Decoder {
 impl Decoder {
     /// A decoder at the start of a frame.
     #[must_use]
-    pub fn new() -> Self {
+    pub const fn new() -> Self {
         Self {
             state: DecoderState::Idle,
             digest: CRC.digest(),

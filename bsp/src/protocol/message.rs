@@ -31,7 +31,8 @@ pub const MAX_RECORD: usize = size_of::<Record>();
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub enum Request<'a> {
-    /// Tag 0. Starts a connection. Answer: [`Response::Hello`].
+    /// Tag 0. Starts a connection, with a sequence number that the host chooses at random: the same frame again is a
+    /// repetition, not another connection. Answer: [`Response::Hello`].
     Hello(HelloRequest),
     /// Tag 1. Ends the connection. Answer: [`Response::Done`].
     Close,

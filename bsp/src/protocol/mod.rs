@@ -1,7 +1,7 @@
 //! How a host works with a board: messages in frames, over a serial line, a pseudo-terminal, or UDP.
 //!
 //! The host asks, the board answers: each [`Request`] gets one [`Response`] with its sequence number. One PE
-//! of the chip, the monitor, runs the board's side, `Server`. `docs/host-link.md` of the repository describes
+//! of the chip, the monitor, runs the board's side, [`Server`]. `docs/host-link.md` of the repository describes
 //! every byte, with an example exchange.
 //!
 //! # Frames
@@ -17,7 +17,8 @@
 //! [stream](Request::Subscribe) of records.
 //!
 //! # Loss and repetition
-//! A host that waits too long for an answer sends the same frame again. Up to [`HelloResponse::window`] requests
+//! A host that waits too long for an answer sends the same frame again; requests that it sends before it has the
+//! answers to earlier ones may be done in another order. Up to [`HelloResponse::window`] requests
 //! may be unanswered at a time, sent in the order of their sequence numbers, each one more than the last. Nothing
 //! is done twice: the board remembers the last [`REMEMBERED`] requests that [change](Request::changes) something,
 //! and answers a repeated one as it did before. One that is older than these is refused ([`Failure::Stale`]).
@@ -38,11 +39,13 @@
 pub mod frame;
 mod message;
 pub mod regions;
+mod server;
 
 pub use message::{
     Failure, HelloRequest, HelloResponse, MAGIC, MAX_RECORD, Processor, Request, Response, State,
     Text, UNLOCK,
 };
+pub use server::{Chip, Server};
 
 /// The version of the protocol that this crate speaks.
 pub const VERSION: u8 = 1;
