@@ -6,6 +6,7 @@ pub mod dataset;
 pub mod error;
 pub mod experiment;
 pub mod firmware;
+pub mod link;
 pub mod mapping;
 mod npy;
 pub mod profile;

@@ -1,4 +1,4 @@
-//! Images as text that simulators and loaders of memory read.
+//! What of an image is loaded: as bytes, and as text that simulators and loaders of memory read.
 
 use std::fmt::Write as _;
 
@@ -9,28 +9,42 @@ use crate::error::{Error, Result};
 /// Bytes on a line.
 const LINE: usize = 16;
 
-/// The bytes that are loaded, as Verilog's `$readmemh` takes them: `@` and an address in front of each
-/// segment, then its bytes in hexadecimal.
+/// The bytes that are loaded, and where: pairs of address and bytes, none of them empty.
 ///
 /// Segments stand at their own (virtual) addresses: an image is loaded straight into memory, and nothing
-/// copies a part of it elsewhere later. What is zero at the start is not written; start-up code sees to it.
+/// copies a part of it elsewhere later. What is zero at the start is left out; start-up code sees to it.
+///
+/// # Errors
+/// A file that is no ELF file.
+pub fn segments(elf: &[u8]) -> Result<Vec<(u32, Vec<u8>)>> {
+    let wrong = |error: object::Error| Error::new(format!("not an ELF file: {error}"));
+    let file = object::File::parse(elf).map_err(wrong)?;
+    let mut segments = Vec::new();
+    for segment in file.segments() {
+        let bytes = segment.data().map_err(wrong)?;
+        let address = u32::try_from(segment.address())
+            .map_err(|_| Error::new("not an ELF file for a processor of 32 bits"))?;
+        if !bytes.is_empty() {
+            segments.push((address, bytes.to_vec()));
+        }
+    }
+    Ok(segments)
+}
+
+/// The [`segments`] as Verilog's `$readmemh` takes them: `@` and an address in front of each
+/// segment, then its bytes in hexadecimal.
 ///
 /// # Errors
 /// A file that is no ELF file.
 pub fn verilog(elf: &[u8]) -> Result<String> {
-    let wrong = |error: object::Error| Error::new(format!("not an ELF file: {error}"));
-    let file = object::File::parse(elf).map_err(wrong)?;
     let mut text = String::new();
-    for segment in file.segments() {
-        let bytes = segment.data().map_err(wrong)?;
-        if !bytes.is_empty() {
-            write_segment(&mut text, segment.address(), bytes);
-        }
+    for (address, bytes) in segments(elf)? {
+        write_segment(&mut text, address, &bytes);
     }
     Ok(text)
 }
 
-fn write_segment(text: &mut String, address: u64, bytes: &[u8]) {
+fn write_segment(text: &mut String, address: u32, bytes: &[u8]) {
     writeln!(text, "@{address:08X}").expect("a string takes everything");
     for line in bytes.chunks(LINE) {
         let digits: Vec<_> = line.iter().map(|byte| format!("{byte:02X}")).collect();

@@ -6,17 +6,17 @@
 //! where it was even if this program was started anew.
 
 use std::collections::VecDeque;
+use std::ops::Range;
 use std::time::{Duration, Instant, SystemTime};
 
 use bsp::protocol::frame::{Decoder, MAX_FRAME, encode};
 use bsp::protocol::{
-    Failure, HelloRequest, HelloResponse, Processor, REMEMBERED, Request, Response, State, UNLOCK,
-    WINDOW_BLOCKS,
+    Failure, HelloRequest, HelloResponse, MAGIC, MAX_BLOCK, Processor, REMEMBERED, Request,
+    Response, State, UNLOCK, WINDOW_BLOCKS,
 };
 use bsp::record::{Record, Status};
 use bsp::specification::{Image, LAYOUT_HASH};
 use crc::{CRC_32_ISO_HDLC, Crc};
-use s2_hal::topology::PeId;
 
 use super::{Error, Transport};
 
@@ -49,6 +49,9 @@ const REOPEN_PAUSE: Duration = Duration::from_millis(100);
 
 /// Is told how the work goes on.
 pub trait Observer {
+    /// So many bytes more are going to be read or written.
+    fn expected(&mut self, bytes: usize);
+
     /// So many bytes more have been read or written, or were on the board already.
     fn transferred(&mut self, bytes: usize);
 
@@ -63,6 +66,7 @@ pub trait Observer {
 pub struct Unobserved;
 
 impl Observer for Unobserved {
+    fn expected(&mut self, _bytes: usize) {}
     fn transferred(&mut self, _bytes: usize) {}
     fn changed(&mut self, _record: &Record) {}
     fn note(&mut self, _text: &str) {}
@@ -89,7 +93,11 @@ pub struct Client {
     decoder: Decoder,
     /// Of the next request.
     sequence: u16,
-    hello: HelloResponse,
+    /// What the board said of itself; there from the first connection on.
+    hello: Option<HelloResponse>,
+    /// Connections so far: a port that vanishes makes another one.
+    connections: u32,
+    subscribed: bool,
     /// Requests that may be unanswered at a time.
     window: usize,
     /// Bytes that came since the last whole frame.
@@ -141,7 +149,9 @@ impl Client {
             decoder: Decoder::new(),
             // Answers to somebody who was connected before most likely have other numbers.
             sequence: now.subsec_micros() as u16,
-            hello: HelloResponse::new(0, 0, "", 0, PeId::ALL[0]),
+            hello: None,
+            connections: 0,
+            subscribed: false,
             window: 1,
             unheard: 0,
         };
@@ -152,23 +162,28 @@ impl Client {
     fn greet(&mut self) -> Result<(), Error> {
         let request = Request::Hello(HelloRequest::THIS);
         self.window = 1;
-        self.hello = self.ask(request, |response| match response {
-            Response::Hello(hello) if hello.magic == bsp::protocol::MAGIC => Some(*hello),
+        let hello = self.ask(request, |response| match response {
+            Response::Hello(hello) if hello.magic == MAGIC => Some(*hello),
             _ => None,
         })?;
-        if self.hello.version == 0 {
+        if hello.version == 0 {
             return Err(Error::Version {
-                oldest: self.hello.oldest,
+                oldest: hello.oldest,
             });
         }
-        self.window = usize::from(self.hello.window).clamp(1, REMEMBERED);
+        self.hello = Some(hello);
+        self.connections += 1;
+        self.window = usize::from(hello.window).clamp(1, REMEMBERED);
+        if self.subscribed {
+            self.subscribe(true)?;
+        }
         Ok(())
     }
 
     /// What the board said of itself.
     #[must_use]
     pub fn hello(&self) -> &HelloResponse {
-        &self.hello
+        self.hello.as_ref().expect("a client is connected")
     }
 
     /// Name of the port.
@@ -182,23 +197,28 @@ impl Client {
         self.observer = observer;
     }
 
+    /// Tells the observer of bytes that are going to be read or written.
+    pub fn announce(&mut self, bytes: usize) {
+        self.observer.expected(bytes);
+    }
+
     /// Makes sure that the firmware was built for the same formats of memory as this program.
     ///
     /// # Errors
     /// [`Error::Layout`].
     pub fn check_layout(&self) -> Result<(), Error> {
-        match self.hello.layout_hash() {
+        match self.hello().layout_hash() {
             LAYOUT_HASH => Ok(()),
             found => Err(Error::Layout {
                 found,
-                build: HelloResponse::text(&self.hello.build).to_owned(),
+                build: HelloResponse::text(&self.hello().build).to_owned(),
             }),
         }
     }
 
     /// Bytes of data in the largest message.
     fn block(&self) -> usize {
-        self.hello.max_block().clamp(4, bsp::protocol::MAX_BLOCK)
+        self.hello().max_block().clamp(4, MAX_BLOCK)
     }
 
     /// What all PEs do.
@@ -206,7 +226,7 @@ impl Client {
     /// # Errors
     /// As for all requests: the board does not answer, or refuses.
     pub fn overview(&mut self) -> Result<Vec<Summary>, Error> {
-        let numbers: Vec<_> = self.hello.numbers().collect();
+        let numbers: Vec<_> = self.hello().numbers().collect();
         self.ask(Request::Overview, |response| match response {
             Response::Overview { states } if states.len() == numbers.len() => {
                 let summary = |(&pe, &byte)| {
@@ -261,7 +281,12 @@ impl Client {
     /// # Errors
     /// As for all requests.
     pub fn start(&mut self, pe: u8) -> Result<(), Error> {
-        self.order(Request::Start { pe })
+        let before = self.connections;
+        match self.order(Request::Start { pe }) {
+            // The answer was lost with the connection.
+            Err(Error::Refused(Failure::Busy { .. })) if self.connections > before => Ok(()),
+            result => result,
+        }
     }
 
     /// Stops the processor of a PE and holds it.
@@ -293,6 +318,7 @@ impl Client {
     /// # Errors
     /// As for all requests.
     pub fn subscribe(&mut self, on: bool) -> Result<(), Error> {
+        self.subscribed = on;
         self.order(Request::Subscribe { on })
     }
 
@@ -302,8 +328,17 @@ impl Client {
     /// A port that has vanished and did not come back.
     pub fn listen(&mut self, time: Duration) -> Result<(), Error> {
         let end = Instant::now() + time;
-        while self.receive(end, |_, _| {})? > 0 && Instant::now() < end {}
-        Ok(())
+        loop {
+            match self.receive(end, |_, _| {}) {
+                Ok(bytes) if bytes == 0 || Instant::now() >= end => return Ok(()),
+                Ok(_) => {}
+                Err(Error::Vanished { .. }) => {
+                    self.wait_for_port()?;
+                    self.greet()?;
+                }
+                Err(error) => return Err(error),
+            }
+        }
     }
 
     /// Reads memory. Address and length are multiples of 4.
@@ -349,7 +384,6 @@ impl Client {
             held: 0,
             next: 0,
         };
-        let mut fresh = true;
         loop {
             let before = jobs.first;
             let id = jobs.id;
@@ -359,23 +393,22 @@ impl Client {
                 length,
             };
             (jobs.first, jobs.held) = self.ask(request, |response| match *response {
-                Response::Needs { id: of, first, held } if of == id => Some((first, held)),
+                Response::Needs {
+                    id: of,
+                    first,
+                    held,
+                } if of == id => Some((first, held)),
                 _ => None,
             })?;
-            if fresh && jobs.first == jobs.total {
-                // The last transfer brought the same; what has become of it since, nobody knows.
-                jobs.id = id.wrapping_add(1);
-                continue;
-            }
-            if fresh {
-                let there = jobs.first + jobs.held.count_ones();
-                self.observer.transferred(there as usize * block);
-            }
-            fresh = false;
             jobs.next = jobs.first;
+            if jobs.first > before {
+                // From an earlier connection.
+                self.observer.transferred(jobs.bytes(before..jobs.first));
+            }
+            let opened = jobs.first;
             match self.run(&mut jobs) {
                 // The board was restarted meanwhile, and knows nothing of it.
-                Err(Error::Refused(Failure::NoTransfer { .. })) if jobs.first > before => {}
+                Err(Error::Refused(Failure::NoTransfer { .. })) if jobs.first > opened => {}
                 result => return result,
             }
         }
@@ -460,6 +493,7 @@ impl Client {
         };
         let mut result = Ok(());
         let mut again = Vec::new();
+        let mut moved = 0;
         let bytes = self.receive(deadline, |sequence, response| {
             let Some(at) = pending.iter().position(|one| one.sequence == sequence) else {
                 return;
@@ -471,15 +505,20 @@ impl Client {
                     result = Err(Error::Refused(*failure));
                     return;
                 }
-                response if jobs.answer(key, response).is_none() => {
-                    result = Err(Error::Unexpected {
-                        request: name(&jobs.request(key)),
-                    });
-                }
-                _ => {}
+                response => match jobs.answer(key, response) {
+                    Some(bytes) => moved += bytes,
+                    None => {
+                        result = Err(Error::Unexpected {
+                            request: name(&jobs.request(key)),
+                        });
+                    }
+                },
             }
             pending.remove(at);
         })?;
+        if moved > 0 {
+            self.observer.transferred(moved);
+        }
         result?;
         let now = match bytes {
             0 => Instant::now().max(deadline),
@@ -578,7 +617,7 @@ impl Client {
             match self.transport.reopen() {
                 Ok(()) => break,
                 Err(_) if Instant::now() < end => std::thread::sleep(REOPEN_PAUSE),
-                Err(_) => return Err(Error::Gone { port: name }),
+                Err(_) => return Err(Error::Vanished { port: name }),
             }
         }
         self.decoder = Decoder::new();
@@ -647,7 +686,7 @@ struct Reads<'d> {
 }
 
 impl Reads<'_> {
-    fn range(&self, key: u32) -> std::ops::Range<usize> {
+    fn range(&self, key: u32) -> Range<usize> {
         let start = key as usize * self.block;
         start..self.into.len().min(start + self.block)
     }
@@ -731,6 +770,12 @@ impl Blocks<'_> {
         let start = key as usize * self.block;
         &self.data[start..self.data.len().min(start + self.block)]
     }
+
+    /// Bytes of these blocks.
+    fn bytes(&self, keys: Range<u32>) -> usize {
+        let place = |key: u32| self.data.len().min(key as usize * self.block);
+        place(keys.end) - place(keys.start)
+    }
 }
 
 impl Jobs for Blocks<'_> {
@@ -753,14 +798,15 @@ impl Jobs for Blocks<'_> {
         }
     }
 
-    fn answer(&mut self, key: u32, response: &Response<'_>) -> Option<usize> {
+    fn answer(&mut self, _key: u32, response: &Response<'_>) -> Option<usize> {
         match *response {
             Response::Needs { id, first, held } if id == self.id => {
                 // An answer may have been overtaken by a later one.
-                if first >= self.first {
+                let before = self.first;
+                if first >= before && first <= self.total {
                     (self.first, self.held) = (first, held);
                 }
-                Some(self.data(key).len())
+                Some(self.bytes(before..self.first))
             }
             _ => None,
         }

@@ -17,7 +17,7 @@ pub mod serial;
 pub mod udp;
 
 use std::fmt;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 pub use client::{Client, Observer, Unobserved};
 pub use error::{Error, ErrorKind};
@@ -47,6 +47,11 @@ pub trait Transport {
     /// # Errors
     /// Why it cannot be opened.
     fn reopen(&mut self) -> Result<(), Error>;
+
+    /// How long so many bytes take on the line.
+    fn line_time(&self, _bytes: usize) -> Duration {
+        Duration::ZERO
+    }
 }
 
 /// Where a board is.

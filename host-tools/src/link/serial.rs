@@ -97,6 +97,11 @@ impl Transport for Serial {
         self.port = Some(port);
         Ok(())
     }
+
+    fn line_time(&self, bytes: usize) -> Duration {
+        // A byte has a start and a stop bit.
+        Duration::from_secs_f64(10.0 * bytes as f64 / f64::from(self.baud.max(1)))
+    }
 }
 
 /// The serial ports of this computer.
