@@ -35,7 +35,10 @@ impl<'a> Archive<'a> {
     pub(crate) fn member(&mut self, name: &str) -> Result<Option<Vec<u8>>> {
         let file_name = format!("{name}.npy");
         let zip = &mut self.zip;
-        let Some(index) = zip.index_for_name(&file_name).or_else(|| zip.index_for_name(name)) else {
+        let Some(index) = zip
+            .index_for_name(&file_name)
+            .or_else(|| zip.index_for_name(name))
+        else {
             return Ok(None);
         };
         let file = zip.by_index(index).map_err(broken)?;

@@ -19,7 +19,7 @@ use super::chip::{Executor, IMAGE_HINT, OnChip, causes, image_file};
 use crate::dataset::encode;
 use crate::error::{Error, Result};
 use crate::experiment::Routing;
-use crate::firmware::memory::segments;
+use crate::firmware::memory::{Segment, segments};
 use crate::link::client::{Summary, Timing};
 use crate::link::{Client, Observer, Port};
 use crate::mapping::{Mapping, Placement};
@@ -53,7 +53,7 @@ const SIGNATURE: u32 = Address::DRAM_WINDOW + DRAM_RESERVED;
 pub struct Remote {
     client: RefCell<Client>,
     /// The images that the mapping needs, as bytes and where they go.
-    images: Vec<(Image, Vec<(u32, Vec<u8>)>)>,
+    images: Vec<(Image, Vec<Segment>)>,
     signature: [u8; 32],
     /// Commands given so far.
     commands: u32,
@@ -152,9 +152,8 @@ impl Remote {
         let mut images = Vec::new();
         for (&image, file) in needed.iter().zip(&files) {
             let place = image_file(&backend.firmware, image).display().to_string();
-            let mut segments =
-                segments(file).map_err(|error| error.at(place).hint(IMAGE_HINT))?;
-            for (_, bytes) in &mut segments {
+            let mut segments = segments(file).map_err(|error| error.at(place).hint(IMAGE_HINT))?;
+            for Segment { bytes, .. } in &mut segments {
                 bytes.resize(bytes.len().next_multiple_of(4), 0);
             }
             images.push((image, segments));
@@ -187,7 +186,7 @@ impl Remote {
     }
 
     /// The bytes of a program, and where they go.
-    fn image(&self, placement: &Placement) -> &[(u32, Vec<u8>)] {
+    fn image(&self, placement: &Placement) -> &[Segment] {
         let image = placement.program.image();
         let found = self.images.iter().find(|(name, _)| *name == image);
         &found.expect("all images were read").1
@@ -195,8 +194,11 @@ impl Remote {
 
     /// Stops all programs, so that none writes into what is loaded, and makes the board nobody's.
     fn clear(&mut self, mapping: &Mapping) -> Result<()> {
-        let segments = mapping.placements.iter().flat_map(|placement| self.image(placement));
-        let bytes = segments.map(|(_, bytes)| bytes.len()).sum();
+        let segments = mapping
+            .placements
+            .iter()
+            .flat_map(|placement| self.image(placement));
+        let bytes = segments.map(|segment| segment.bytes.len()).sum();
         let client = self.client();
         client.announce(bytes);
         client.fill(SIGNATURE, 32, 0)?;
@@ -226,7 +228,10 @@ impl Remote {
             .hint("eventprop board load EXPERIMENT.toml, with the same settings"));
         }
         let mut command: Command = bytemuck::Zeroable::zeroed();
-        let (first, _) = mapping.placements.split_first().expect("there are programs");
+        let (first, _) = mapping
+            .placements
+            .split_first()
+            .expect("there are programs");
         let place = sram(first.pe, layout::COMMAND.start)?;
         let bytes = bytemuck::bytes_of_mut(&mut command);
         self.client().read(place, bytes)?;
@@ -257,7 +262,10 @@ impl Remote {
             if now.iter().all(|(_, one)| one.status == Some(status)) {
                 return Ok(());
             }
-            let states: Vec<_> = now.iter().map(|(_, one)| (one.processor, one.status)).collect();
+            let states: Vec<_> = now
+                .iter()
+                .map(|(_, one)| (one.processor, one.status))
+                .collect();
             if states != before {
                 (before, changed) = (states, Instant::now());
             }
@@ -269,9 +277,7 @@ impl Remote {
             let ended = now.iter().filter(|(_, one)| stopped(one) || lost(one));
             let ended: Vec<_> = ended.collect();
             let late = starting && started.elapsed() > LAUNCH_TIME;
-            if late
-                || ended.len() == now.len()
-                || (!ended.is_empty() && changed.elapsed() > GRACE)
+            if late || ended.len() == now.len() || (!ended.is_empty() && changed.elapsed() > GRACE)
             {
                 return Err(self.explain(mapping, &now));
             }
@@ -289,13 +295,16 @@ impl Remote {
                 Err(error) => return error.into(),
             }
         }
-        let states = records.iter().zip(now).map(|((placement, record), (_, one))| {
-            let held = match one.processor {
-                Processor::Held => " (held: somebody has stopped it)",
-                Processor::Running => "",
-            };
-            format!("{record}, {}{held}", placement.role)
-        });
+        let states = records
+            .iter()
+            .zip(now)
+            .map(|((placement, record), (_, one))| {
+                let held = match one.processor {
+                    Processor::Held => " (held: somebody has stopped it)",
+                    Processor::Running => "",
+                };
+                format!("{record}, {}{held}", placement.role)
+            });
         let states: Vec<_> = states.take(8).collect();
         causes(mapping, records.into_iter()).unwrap_or_else(|| {
             Error::new(format!("programs do not work on: {}", states.join("; "))).at("chip")
@@ -328,8 +337,8 @@ impl Executor for Remote {
         for placement in &mapping.placements {
             let pe = placement.pe;
             let mut client = self.client.borrow_mut();
-            for (offset, bytes) in self.image(placement) {
-                client.write(sram(pe, *offset)?, bytes)?;
+            for segment in self.image(placement) {
+                client.write(sram(pe, segment.address)?, &segment.bytes)?;
             }
             // Whatever ran there before, or memory after power-up.
             for part in [layout::RECORD, layout::COMMAND, layout::ARRAYS] {

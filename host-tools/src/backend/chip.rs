@@ -775,3 +775,29 @@ impl<E: Executor> Backend for OnChip<E> {
         Ok(counters)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn data_that_exceed_dram_are_refused_with_the_numbers() {
+        let limits = SampleLimits {
+            events: 5,
+            events_per_step: 2,
+        };
+        let memory = Dram::new([5000, 1000, 1000], limits).unwrap();
+        // What is loaded as one piece must not have gaps that belong to something else.
+        assert_eq!(memory.splits[1] - memory.splits[0], 5000 * memory.stride);
+        let error = Dram::new([20_000_000, 10_000_000, 1], limits)
+            .err()
+            .unwrap();
+        let text = error.to_string();
+        let expected = "dataset: 30000001 samples of up to 5 events take ";
+        assert!(text.starts_with(expected), "{text}");
+        assert!(
+            text.ends_with("half of the chip's DRAM is 1073741824"),
+            "{text}"
+        );
+    }
+}

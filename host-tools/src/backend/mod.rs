@@ -368,7 +368,10 @@ pub fn build(setup: Setup) -> Result<Box<dyn Backend>> {
         BackendKind::Emulated => Box::new(emulated::Emulated::new(setup)?),
         #[cfg(not(feature = "emulated"))]
         BackendKind::Emulated => return Err(no_emulator("train").at("backend.kind")),
-        BackendKind::Board => Box::new(board::Board::new(&setup, Box::new(crate::link::Unobserved))?),
+        BackendKind::Board => Box::new(board::Board::new(
+            &setup,
+            Box::new(crate::link::Unobserved),
+        )?),
     })
 }
 

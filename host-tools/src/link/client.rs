@@ -479,7 +479,8 @@ impl Client {
     ) -> Result<bool, Error> {
         // Older requests than it remembers the board would refuse to repeat.
         let spans = |oldest: Option<&Pending>, next: u16| {
-            oldest.is_some_and(|oldest| usize::from(next.wrapping_sub(oldest.sequence)) >= REMEMBERED)
+            oldest
+                .is_some_and(|oldest| usize::from(next.wrapping_sub(oldest.sequence)) >= REMEMBERED)
         };
         while pending.len() < self.window && !spans(pending.front(), self.sequence) {
             let Some(key) = jobs.next() else { break };
@@ -621,7 +622,8 @@ impl Client {
             }
         }
         self.decoder = Decoder::new();
-        self.observer.note(&format!("{name}: the port is there again"));
+        self.observer
+            .note(&format!("{name}: the port is there again"));
         Ok(())
     }
 }
@@ -815,6 +817,7 @@ impl Jobs for Blocks<'_> {
     /// Whether the board has it.
     fn is_settled(&self, key: u32) -> bool {
         let behind = key.checked_sub(self.first.saturating_add(1));
-        key < self.first || behind.is_some_and(|n| self.held.checked_shr(n).is_some_and(|h| h & 1 == 1))
+        key < self.first
+            || behind.is_some_and(|n| self.held.checked_shr(n).is_some_and(|h| h & 1 == 1))
     }
 }

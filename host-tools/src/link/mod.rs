@@ -6,11 +6,13 @@
 //! | [`serial`] | a serial port, or a pseudo-terminal |
 //! | [`udp`] | a UDP port |
 //! | [`memory`] | no line at all: a peer in this process, and faults to order |
+//! | [`double`] | a board that is nothing but memory |
 //! | [`error`] | what can go wrong, and what to do about it |
 //!
 //! Messages and frames are [`bsp::protocol`]'s; `docs/host-link.md` of the repository describes every byte.
 
 pub mod client;
+pub mod double;
 pub mod error;
 pub mod memory;
 pub mod serial;

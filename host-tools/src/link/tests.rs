@@ -1,104 +1,33 @@
 //! The client against the board's own server, over a line that makes faults.
 
 use std::cell::{Cell, RefCell};
-use std::collections::BTreeMap;
 use std::rc::Rc;
 
-use bsp::board::{Board, SPINNAKER2};
 use bsp::layout;
 use bsp::protocol::frame::{Decoder, encode};
-use bsp::protocol::{Chip, Failure, HelloResponse, Processor, Request, Response, Server};
+use bsp::protocol::{Failure, HelloResponse, Processor, Request, Response};
 use bsp::record::{Record, Status};
 use bsp::specification::{Image, LAYOUT_HASH};
 use s2_hal::dma::Address;
 use s2_hal::topology::PeId;
 
 use super::client::Timing;
+use super::double::Double;
 use super::memory::{Direction, Fault, Faults, Memory, Peer, Rule};
 use super::{Client, Error, Observer, Transport, Unobserved};
 
 const DRAM: u32 = Address::DRAM_WINDOW + 0x1000;
 
-/// A chip that is nothing but memory, and counts what happens to its processors.
-#[derive(Default)]
-struct Memories {
-    words: BTreeMap<u32, u32>,
-    running: BTreeMap<u8, bool>,
-    starts: u32,
-    signals: u32,
-    stores: u32,
-}
-
-impl Chip for Memories {
-    fn board(&self) -> Board {
-        SPINNAKER2
-    }
-
-    fn number(&self) -> u16 {
-        7
-    }
-
-    fn monitor(&self) -> PeId {
-        PeId::new(1, 1, 0).unwrap()
-    }
-
-    fn load(&mut self, address: u32) -> Option<u32> {
-        Some(self.words.get(&address).copied().unwrap_or(0))
-    }
-
-    fn store(&mut self, address: u32, word: u32) -> Option<()> {
-        self.stores += 1;
-        self.words.insert(address, word);
-        Some(())
-    }
-
-    fn processor(&mut self, pe: PeId) -> Processor {
-        match self.running.get(&pe.noc_id()) {
-            Some(true) => Processor::Running,
-            _ => Processor::Held,
-        }
-    }
-
-    fn hold(&mut self, pe: PeId) {
-        self.running.insert(pe.noc_id(), false);
-    }
-
-    fn release(&mut self, pe: PeId) {
-        self.starts += 1;
-        self.running.insert(pe.noc_id(), true);
-    }
-
-    fn signal(&mut self) {
-        self.signals += 1;
-    }
-}
-
-type Shared = Rc<RefCell<(Server, Memories)>>;
+type Shared = Rc<RefCell<Double>>;
 
 fn board() -> Shared {
-    Rc::new(RefCell::new((Server::new(), Memories::default())))
+    Rc::default()
 }
 
 /// The board as a peer of a line in memory.
 fn peer(board: &Shared) -> Peer {
     let board = Rc::clone(board);
-    Box::new(move |mut bytes| {
-        let (server, chip) = &mut *board.borrow_mut();
-        let mut answers = Vec::new();
-        loop {
-            let taken = server.receive(bytes, chip);
-            bytes = &bytes[taken..];
-            for _ in 0..2 {
-                let output = server.output().to_vec();
-                server.sent(output.len());
-                answers.extend(output);
-                server.watch(chip);
-            }
-            if bytes.is_empty() {
-                return answers;
-            }
-        }
-    })
+    Box::new(move |bytes| board.borrow_mut().exchange(bytes))
 }
 
 fn memory(board: &Shared, faults: Faults) -> Memory {
@@ -161,7 +90,7 @@ fn each_fault_at_each_place_is_made_good() {
     let line = memory(&plain, Faults::default());
     let traffic = line.traffic();
     exercise(&mut connect(line).unwrap()).unwrap();
-    let expected = plain.borrow().1.words.clone();
+    let expected = plain.borrow().chip.words.clone();
 
     let mut cases = 0;
     for direction in [Direction::ToPeer, Direction::ToHost] {
@@ -171,7 +100,9 @@ fn each_fault_at_each_place_is_made_good() {
             let places = (0..length).step_by(if length > 300 { 97 } else { 1 });
             let faults = places.flat_map(|at| {
                 [
-                    Fault::Flip { bit: 8 * at + at % 8 },
+                    Fault::Flip {
+                        bit: 8 * at + at % 8,
+                    },
                     Fault::Truncate { bytes: at },
                     Fault::Vanish { bytes: at },
                 ]
@@ -196,7 +127,7 @@ fn each_fault_at_each_place_is_made_good() {
                 };
                 let result = connect(memory(&board, faults)).and_then(|mut c| exercise(&mut c));
                 assert_eq!(result, Ok(()), "{rule:?}");
-                let (_, chip) = &*board.borrow();
+                let chip = &board.borrow().chip;
                 assert!(chip.words == expected, "{rule:?}: other memory");
                 // A port that has vanished makes a new connection, which does not know what the last one did.
                 let again = u32::from(matches!(fault, Fault::Vanish { .. }));
@@ -218,7 +149,7 @@ fn a_bad_line_is_outlasted() {
             ..Faults::default()
         };
         exercise(&mut client(&board, faults)).unwrap();
-        let (_, chip) = &*board.borrow();
+        let chip = &board.borrow().chip;
         assert_eq!((chip.starts, chip.signals), (1, 1), "seed {seed}");
     }
 }
@@ -289,7 +220,7 @@ fn a_transfer_goes_on_where_the_last_host_left_it() {
     let mut first = Client::connect(Box::new(line), Box::new(Unobserved), hasty).unwrap();
     let error = first.write(DRAM, &data).unwrap_err();
     assert!(matches!(error, Error::Vanished { .. }), "{error}");
-    let before = board.borrow().1.stores;
+    let before = board.borrow().chip.stores;
     assert!(before > 10_000, "{before}");
 
     let mut second = client(&board, Faults::default());
@@ -297,10 +228,14 @@ fn a_transfer_goes_on_where_the_last_host_left_it() {
     second.observe(Box::new(count.clone()));
     second.write(DRAM, &data).unwrap();
     assert_eq!(count.bytes.get(), data.len());
-    assert_eq!(board.borrow().1.stores, 25_000, "some words were sent twice");
+    assert_eq!(
+        board.borrow().chip.stores,
+        25_000,
+        "some words were sent twice"
+    );
     // What was complete is not taken for granted later.
     second.write(DRAM, &data).unwrap();
-    assert_eq!(board.borrow().1.stores, 50_000);
+    assert_eq!(board.borrow().chip.stores, 50_000);
     let mut back = vec![0; data.len()];
     second.read(DRAM, &mut back).unwrap();
     assert!(back == data);
@@ -339,14 +274,14 @@ fn a_board_that_restarts_is_connected_to_anew() {
     let board = board();
     let mut client = client(&board, Faults::default());
     client.write(DRAM, &pattern(4000)).unwrap();
-    board.borrow_mut().0 = Server::new();
+    board.borrow_mut().restart();
     let mut back = vec![0; 4000];
     client.read(DRAM, &mut back).unwrap();
     assert!(back == pattern(4000));
     // The lock is closed again.
     client.unlock().unwrap();
     client.write(0xf600_0000, &[0; 4]).unwrap();
-    board.borrow_mut().0 = Server::new();
+    board.borrow_mut().restart();
     let error = client.write(0xf600_0000, &[0; 4]).unwrap_err();
     let locked = Failure::Locked {
         address: 0xf600_0000,
@@ -404,12 +339,18 @@ fn what_is_no_fitting_board_is_told() {
     assert!(shown(silent).starts_with("memory: no answer, 60 times asked"));
     let garbage = answers(|_| b"\xf8\x80\x78 login: ".to_vec()).err().unwrap();
     let garbage = shown(garbage);
-    assert!(garbage.contains("can be understood") && garbage.contains("--baud"), "{garbage}");
+    assert!(
+        garbage.contains("can be understood") && garbage.contains("--baud"),
+        "{garbage}"
+    );
     let other = answers(|n| hello(n, 0, LAYOUT_HASH)).err().unwrap();
     assert!(shown(other).starts_with("the board speaks version 1 of the protocol or later"));
     let client = answers(|n| hello(n, 1, 42)).unwrap();
     let layout = shown(client.check_layout().unwrap_err());
-    assert!(layout.contains("000000000000002a") && layout.contains("same sources"), "{layout}");
+    assert!(
+        layout.contains("000000000000002a") && layout.contains("same sources"),
+        "{layout}"
+    );
 
     let board = board();
     let mut client = self::client(&board, Faults::default());
@@ -417,7 +358,10 @@ fn what_is_no_fitting_board_is_told() {
     let error = client.start(0xff).unwrap_err();
     assert_eq!(error, Error::Refused(Failure::NoSuchPe { pe: 0xff }));
     let error = client.read(DRAM + 2, &mut [0; 4]).unwrap_err();
-    assert!(matches!(error, Error::Refused(Failure::Misaligned { .. })), "{error}");
+    assert!(
+        matches!(error, Error::Refused(Failure::Misaligned { .. })),
+        "{error}"
+    );
     // The connection is fit for use.
     client.read(DRAM, &mut [0; 4]).unwrap();
 }

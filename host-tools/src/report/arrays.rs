@@ -41,7 +41,7 @@ pub fn weights_npz(layers: &[LayerWeights]) -> Result<Vec<u8>> {
     let mut archive = Archive::new();
     for (index, layer) in layers.iter().enumerate() {
         let raw = by_post(layer.inputs, layer.neurons, &layer.values)?;
-        archive.layer(index, &raw, |w| f64::from(w), scale)?;
+        archive.layer(index, &raw, f64::from, scale)?;
     }
     archive.finish(&json!({
         "content": "weights",
@@ -128,7 +128,10 @@ fn parse_weights(bytes: &[u8], dims: &[usize]) -> Result<Vec<LayerWeights>> {
     }
     let further = format!("layer{}", layers.len() + 1);
     if archive.member(&further)?.is_some() {
-        return Err(Error::new(format!("`{further}` is too many; {}", network())));
+        return Err(Error::new(format!(
+            "`{further}` is too many; {}",
+            network()
+        )));
     }
     Ok(layers)
 }
@@ -295,7 +298,9 @@ mod tests {
             refused(&[3, 2]),
             "`layer1` has the shape [3, 2]; the network is 3-2, which takes [2, 3] ([post][pre])"
         );
-        assert!(refused(&[2, 3, 4]).starts_with("the array `layer2` is missing; the network is 2-3-4"));
+        assert!(
+            refused(&[2, 3, 4]).starts_with("the array `layer2` is missing; the network is 2-3-4")
+        );
         assert_eq!(refused(&[2]), "`layer1` is too many; the network is 2");
 
         for wrong in [32.5, f64::NAN, f64::INFINITY] {
