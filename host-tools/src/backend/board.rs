@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use bsp::command::Command;
 use bsp::layout;
-use bsp::protocol::{MAX_FILL, Processor};
+use bsp::protocol::{MAX_FILL, Processor, Request};
 use bsp::record::Status;
 use bsp::specification::Image;
 use eventprop_core::program::Run;
@@ -202,10 +202,10 @@ impl Remote {
         let client = self.client();
         client.announce(bytes);
         client.fill(SIGNATURE, 32, 0)?;
-        for Placement { pe, .. } in &mapping.placements {
-            client.stop(pe.noc_id())?;
-        }
-        Ok(())
+        let stops = mapping.placements.iter().map(|placement| Request::Stop {
+            pe: placement.pe.noc_id(),
+        });
+        Ok(client.order_all(&stops.collect::<Vec<_>>())?)
     }
 
     fn sign(&mut self) -> Result<()> {
@@ -341,19 +341,26 @@ impl Executor for Remote {
                 client.write(sram(pe, segment.address)?, &segment.bytes)?;
             }
             // Whatever ran there before, or memory after power-up.
+            let mut fills = Vec::new();
             for part in [layout::RECORD, layout::COMMAND, layout::ARRAYS] {
                 for offset in part.clone().step_by(MAX_FILL as usize) {
-                    client.fill(sram(pe, offset)?, (part.end - offset).min(MAX_FILL), 0)?;
+                    fills.push(Request::Fill {
+                        address: sram(pe, offset)?,
+                        length: (part.end - offset).min(MAX_FILL),
+                        word: 0,
+                    });
                 }
             }
+            client.order_all(&fills)?;
             let words = specification(placement)?;
             let place = sram(pe, layout::SPECIFICATION.start)?;
             client.write(place, bytemuck::cast_slice(&words))?;
         }
         let client = self.client();
-        for placement in &mapping.placements {
-            client.start(placement.pe.noc_id())?;
-        }
+        let starts = mapping.placements.iter().map(|placement| Request::Start {
+            pe: placement.pe.noc_id(),
+        });
+        client.order_all(&starts.collect::<Vec<_>>())?;
         client.subscribe(true)?;
         self.wait(mapping, Status::Ready, true)
     }
@@ -365,17 +372,19 @@ impl Executor for Remote {
         let running = (Status::Running as u32).to_le_bytes();
         let mut words = Vec::new();
         let mut numbers = Vec::new();
+        let write = |address, data| Request::Write { address, data };
         for placement in &mapping.placements {
             // The last run's end must not be taken for this one's.
-            words.push((sram(placement.pe, layout::RECORD.start)?, &running[..]));
+            let record = sram(placement.pe, layout::RECORD.start)?;
+            words.push(write(record, &running[..]));
             let place = sram(placement.pe, layout::COMMAND.start)?;
-            words.push((place + number.len() as u32, rest));
-            numbers.push((place, number));
+            words.push(write(place + number.len() as u32, rest));
+            numbers.push(write(place, number));
         }
         let client = self.client();
-        client.write_all(&words)?;
+        client.order_all(&words)?;
         // The number last: it tells a program that the rest is there.
-        client.write_all(&numbers)?;
+        client.order_all(&numbers)?;
         client.signal(START_LINE)?;
         self.wait(mapping, Status::Done, false)
     }

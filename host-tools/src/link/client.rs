@@ -44,6 +44,9 @@ impl Default for Timing {
     }
 }
 
+/// How often a connection may break, or the board restart, before anything is answered.
+const MAX_BREAKS: u32 = 8;
+
 /// Pause between two tries to open a port that has vanished.
 const REOPEN_PAUSE: Duration = Duration::from_millis(100);
 
@@ -95,13 +98,21 @@ pub struct Client {
     sequence: u16,
     /// What the board said of itself; there from the first connection on.
     hello: Option<HelloResponse>,
-    /// Connections so far: a port that vanishes makes another one.
-    connections: u32,
     subscribed: bool,
     /// Requests that may be unanswered at a time.
     window: usize,
     /// Bytes that came since the last whole frame.
     unheard: usize,
+}
+
+/// What became of a look at the line.
+enum Step {
+    /// No request is under way or left to be sent.
+    Done,
+    /// A request was answered.
+    Answered,
+    /// None was.
+    Waiting,
 }
 
 /// Requests that are sent in a window.
@@ -128,6 +139,8 @@ struct Pending {
     frame: Vec<u8>,
     tries: u32,
     deadline: Instant,
+    /// It was sent before, over a connection that broke.
+    again: bool,
 }
 
 impl Client {
@@ -150,7 +163,6 @@ impl Client {
             // Answers to somebody who was connected before most likely have other numbers.
             sequence: now.subsec_micros() as u16,
             hello: None,
-            connections: 0,
             subscribed: false,
             window: 1,
             unheard: 0,
@@ -172,7 +184,6 @@ impl Client {
             });
         }
         self.hello = Some(hello);
-        self.connections += 1;
         self.window = usize::from(hello.window).clamp(1, REMEMBERED);
         if self.subscribed {
             self.subscribe(true)?;
@@ -281,12 +292,7 @@ impl Client {
     /// # Errors
     /// As for all requests.
     pub fn start(&mut self, pe: u8) -> Result<(), Error> {
-        let before = self.connections;
-        match self.order(Request::Start { pe }) {
-            // The answer was lost with the connection.
-            Err(Error::Refused(Failure::Busy { .. })) if self.connections > before => Ok(()),
-            result => result,
-        }
+        self.order(Request::Start { pe })
     }
 
     /// Stops the processor of a PE and holds it.
@@ -384,6 +390,7 @@ impl Client {
             held: 0,
             next: 0,
         };
+        let mut idle = 0;
         loop {
             let before = jobs.first;
             let id = jobs.id;
@@ -408,26 +415,24 @@ impl Client {
             let opened = jobs.first;
             match self.run(&mut jobs) {
                 // The board was restarted meanwhile, and knows nothing of it.
-                Err(Error::Refused(Failure::NoTransfer { .. })) if jobs.first > opened => {}
+                Err(Error::Refused(Failure::NoTransfer { .. })) if idle < MAX_BREAKS => {
+                    idle = if jobs.first > opened { 0 } else { idle + 1 };
+                }
                 result => return result,
             }
         }
     }
 
-    /// Writes to several places, at most a message's data to each. A later one may be done before an earlier one.
+    /// Sends requests that have no data to answer with. A later one may be done before an earlier one.
     ///
     /// # Errors
     /// As for all requests.
-    pub fn write_all(&mut self, writes: &[(u32, &[u8])]) -> Result<(), Error> {
-        self.run(&mut Writes { writes, next: 0 })
+    pub fn order_all(&mut self, requests: &[Request<'_>]) -> Result<(), Error> {
+        self.run(&mut Orders { requests, next: 0 })
     }
 
-    /// A request that has no data to answer with.
     fn order(&mut self, request: Request<'_>) -> Result<(), Error> {
-        self.ask(request, |response| match response {
-            Response::Done => Some(()),
-            _ => None,
-        })
+        self.order_all(&[request])
     }
 
     fn ask<T>(
@@ -450,14 +455,21 @@ impl Client {
     /// Sends requests until all have their answers.
     fn run(&mut self, jobs: &mut dyn Jobs) -> Result<(), Error> {
         let mut pending = VecDeque::<Pending>::new();
+        let mut breaks = 0;
         loop {
             match self.step(jobs, &mut pending) {
-                Ok(true) => return Ok(()),
-                Ok(false) => continue,
+                Ok(Step::Done) => return Ok(()),
+                Ok(Step::Answered) => {
+                    breaks = 0;
+                    continue;
+                }
+                Ok(Step::Waiting) => continue,
+                Err(_) if breaks >= MAX_BREAKS => return Err(self.no_answer()),
                 Err(Error::Vanished { .. }) => self.wait_for_port()?,
                 Err(Error::Refused(Failure::NoHello)) => {}
                 Err(error) => return Err(error),
             }
+            breaks += 1;
             // A new connection: requests get numbers that it knows.
             if !matches!(jobs.request(0), Request::Hello(_)) {
                 self.greet()?;
@@ -466,17 +478,17 @@ impl Client {
                 *request = self.prepare(request.key, &jobs.request(request.key));
                 request.deadline = Instant::now();
                 request.tries = 0;
+                request.again = true;
             }
         }
     }
 
-    /// Sends what may be sent, and takes what comes until the first request has waited too long. Returns whether
-    /// all is done.
+    /// Sends what may be sent, and takes what comes until the first request has waited too long.
     fn step(
         &mut self,
         jobs: &mut dyn Jobs,
         pending: &mut VecDeque<Pending>,
-    ) -> Result<bool, Error> {
+    ) -> Result<Step, Error> {
         // Older requests than it remembers the board would refuse to repeat.
         let spans = |oldest: Option<&Pending>, next: u16| {
             oldest
@@ -490,8 +502,9 @@ impl Client {
             sent?;
         }
         let Some(deadline) = pending.iter().map(|request| request.deadline).min() else {
-            return Ok(true);
+            return Ok(Step::Done);
         };
+        let under_way = pending.len();
         let mut result = Ok(());
         let mut again = Vec::new();
         let mut moved = 0;
@@ -500,6 +513,11 @@ impl Client {
                 return;
             };
             let key = pending[at].key;
+            let response = match response {
+                // Started already: the answer was lost with the connection.
+                Response::Failed(Failure::Busy { .. }) if pending[at].again => &Response::Done,
+                response => response,
+            };
             match response {
                 Response::Failed(Failure::Stale) => again.push(key),
                 Response::Failed(failure) => {
@@ -525,6 +543,10 @@ impl Client {
             0 => Instant::now().max(deadline),
             _ => Instant::now(),
         };
+        let step = match pending.len() {
+            left if left < under_way => Step::Answered,
+            _ => Step::Waiting,
+        };
         pending.retain(|request| !jobs.is_settled(request.key));
         for key in again {
             let request = self.prepare(key, &jobs.request(key));
@@ -539,7 +561,7 @@ impl Client {
             request.tries += 1;
             request.deadline = Instant::now() + self.wait(request.tries);
         }
-        Ok(false)
+        Ok(step)
     }
 
     /// A request as a frame, under the next number.
@@ -556,6 +578,7 @@ impl Client {
             frame,
             tries: 1,
             deadline: Instant::now() + self.wait(1),
+            again: false,
         }
     }
 
@@ -729,28 +752,27 @@ impl Jobs for Reads<'_> {
     }
 }
 
-/// Writes to several places.
-struct Writes<'d> {
-    writes: &'d [(u32, &'d [u8])],
+/// Requests that are answered by [`Response::Done`].
+struct Orders<'d> {
+    requests: &'d [Request<'d>],
     next: usize,
 }
 
-impl Jobs for Writes<'_> {
+impl Jobs for Orders<'_> {
     fn next(&mut self) -> Option<u32> {
         let key = self.next;
-        (key < self.writes.len()).then(|| {
+        (key < self.requests.len()).then(|| {
             self.next += 1;
             key as u32
         })
     }
 
     fn request(&self, key: u32) -> Request<'_> {
-        let (address, data) = self.writes[key as usize];
-        Request::Write { address, data }
+        self.requests[key as usize]
     }
 
-    fn answer(&mut self, key: u32, response: &Response<'_>) -> Option<usize> {
-        matches!(response, Response::Done).then(|| self.writes[key as usize].1.len())
+    fn answer(&mut self, _key: u32, response: &Response<'_>) -> Option<usize> {
+        matches!(response, Response::Done).then_some(0)
     }
 }
 
