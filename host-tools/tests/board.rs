@@ -2,119 +2,64 @@
 
 mod common;
 
-use std::net::UdpSocket;
 use std::path::Path;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread::JoinHandle;
-use std::time::Duration;
 
 use bsp::layout;
 use bsp::record::{Record, Status};
 use bsp::specification::Image;
 use common::{refuse, succeed, temporary, text};
-use host_tools::link::double::Double;
+use host_tools::link::double::{Memory, Served};
 use s2_hal::dma::Address;
 use s2_hal::topology::PeId;
 use serde_json::Value;
 
-/// A board on a UDP port of this computer.
-struct Board {
-    port: String,
-    stop: Arc<AtomicBool>,
-    thread: Option<JoinHandle<()>>,
-}
-
-impl Board {
-    fn new() -> Self {
-        let socket = UdpSocket::bind("127.0.0.1:0").expect("a port is free");
-        socket
-            .set_read_timeout(Some(Duration::from_millis(20)))
-            .expect("the time is not zero");
-        let port = format!("udp:{}", socket.local_addr().expect("it is bound"));
-        let stop = Arc::new(AtomicBool::new(false));
-        let stopped = Arc::clone(&stop);
-        let thread = std::thread::spawn(move || serve(&socket, &stopped));
-        Self {
-            port,
-            stop,
-            thread: Some(thread),
+/// A board with a PE whose program has stopped.
+fn board() -> Served {
+    let chip = || {
+        let pe = PeId::from_core(1).expect("there is one");
+        let mut record = Record::starting(Image::Layer, pe.noc_id().into());
+        record.status = Status::Panic as u32;
+        record.stack_used = 1234;
+        record.write_text(b"index out of bounds");
+        let place = Address::pe_sram(pe, layout::RECORD.start).expect("it has memory");
+        let words: &[u32] = bytemuck::cast_slice(std::slice::from_ref(&record));
+        let words = (place.0..).step_by(4).zip(words.iter().copied());
+        Memory {
+            words: words.collect(),
+            ..Memory::default()
         }
-    }
-
-    /// What a command says with `--json -`.
-    fn json(&self, folder: &Path, arguments: &[&str]) -> Value {
-        let mut all = vec!["board", "--port", &self.port, "--json", "-"];
-        all.extend(arguments);
-        serde_json::from_slice(&succeed(folder, &all).stdout).expect("only JSON on the output")
-    }
-
-    fn text(&self, folder: &Path, arguments: &[&str]) -> String {
-        let mut all = vec!["board", "--port", &self.port];
-        all.extend(arguments);
-        text(&succeed(folder, &all).stdout)
-    }
+    };
+    Served::start(chip, 0).expect("a port is free")
 }
 
-impl Drop for Board {
-    fn drop(&mut self) {
-        self.stop.store(true, Ordering::Relaxed);
-        let ended = self.thread.take().map(JoinHandle::join);
-        assert!(
-            ended.is_none_or(|ended| ended.is_ok()),
-            "the board panicked"
-        );
-    }
+fn on_board<'a>(board: &'a Served, arguments: &[&'a str]) -> Vec<&'a str> {
+    [&["board", "--port", board.port()], arguments].concat()
 }
 
-/// A PE with a program that has stopped.
-fn panicked() -> Record {
-    let pe = PeId::from_core(1).expect("there is one");
-    let mut record = Record::starting(Image::Layer, pe.noc_id().into());
-    record.status = Status::Panic as u32;
-    record.stack_used = 1234;
-    record.write_text(b"index out of bounds");
-    record
-}
-
-fn serve(socket: &UdpSocket, stop: &AtomicBool) {
-    let mut board = Double::default();
-    let record = panicked();
-    let place = Address::pe_sram(
-        PeId::from_core(1).expect("there is one"),
-        layout::RECORD.start,
-    );
-    let words: &[u32] = bytemuck::cast_slice(std::slice::from_ref(&record));
-    let place = place.expect("it has memory").0;
-    let words = words.iter().enumerate();
-    board.chip.words = words
-        .map(|(n, &word)| (place + 4 * n as u32, word))
-        .collect();
-    let mut bytes = [0; 4096];
-    while !stop.load(Ordering::Relaxed) {
-        if let Ok((length, host)) = socket.recv_from(&mut bytes) {
-            let answer = board.exchange(&bytes[..length]);
-            socket.send_to(&answer, host).expect("the host is there");
-        }
-    }
+/// What a command says with `--json -`.
+fn json(folder: &Path, arguments: &[&str]) -> Value {
+    let output = succeed(folder, &[arguments, &["--json", "-"]].concat());
+    serde_json::from_slice(&output.stdout).expect("only JSON on the output")
 }
 
 #[test]
 fn a_board_is_looked_at_and_written_to() {
     let folder = temporary();
     let folder = folder.path();
-    let board = Board::new();
-    let hello = board.json(folder, &["ping"]);
+    let board = board();
+    let as_json = |arguments: &[&str]| json(folder, &on_board(&board, arguments));
+    let as_text = |arguments: &[&str]| text(&succeed(folder, &on_board(&board, arguments)).stdout);
+    let hello = as_json(&["ping"]);
     assert_eq!(hello["board"], "spinnaker2");
     assert_eq!(hello["chip"], 7);
     assert_eq!(hello["pes"], 152);
     assert_eq!(hello["same_formats"], true);
 
-    let status = board.text(folder, &["status"]);
+    let status = as_text(&["status"]);
     let line = "PE (7,6,3) layer: panic: index out of bounds (held)\n";
     assert!(status.starts_with(line), "{status}");
     assert!(status.contains("151 PEs hold no program"), "{status}");
-    let log = board.json(folder, &["log", "7,6,3"]);
+    let log = as_json(&["log", "7,6,3"]);
     assert_eq!(
         (&log["status"], &log["stack_used"]),
         (&"Panic".into(), &1234.into())
@@ -123,48 +68,40 @@ fn a_board_is_looked_at_and_written_to() {
 
     let data: Vec<u8> = (0..100_000_u32).map(|n| (n ^ n >> 7) as u8).collect();
     std::fs::write(folder.join("in"), &data).expect("the folder is writable");
-    let written = board.json(folder, &["write", "dram:0x1000", "in"]);
+    let written = as_json(&["write", "dram:0x1000", "in"]);
     assert_eq!(written["bytes"], 100_000);
-    board.text(folder, &["read", "0x20001000", "100000", "--out", "out"]);
+    as_text(&["read", "0x20001000", "100000", "--out", "out"]);
     assert!(std::fs::read(folder.join("out")).expect("it was written") == data);
-    board.text(folder, &["write", "7,6,2:0x8000", "17", "0xcafebabe"]);
+    as_text(&["write", "7,6,2:0x8000", "17", "0xcafebabe"]);
     assert_eq!(
-        board.text(folder, &["read", "7,6,2:0x8000", "8"]),
-        format!(
-            "{:08x}  00000011 cafebabe                    ........\n",
-            0xf000_0000_u32 + (0xfa << 17) + 0x8000
-        )
+        as_text(&["read", "7,6,2:0x8000", "8"]),
+        "f1f48000  00000011 cafebabe                    ........\n"
     );
 
-    let stopped = board.json(folder, &["reset"]);
+    let stopped = as_json(&["reset"]);
     assert_eq!(stopped["stopped"].as_array().map(Vec::len), Some(151));
-    let status = board.json(folder, &["status"]);
+    let status = as_json(&["status"]);
     assert_eq!(status["pes"][0]["processor"], "held");
-    board.text(folder, &["reset", "7,6,3"]);
-    assert_eq!(
-        board.json(folder, &["log", "7,6,3"])["processor"],
-        "running"
-    );
+    as_text(&["reset", "7,6,3"]);
+    assert_eq!(as_json(&["log", "7,6,3"])["processor"], "running");
 }
 
 #[test]
 fn what_cannot_be_done_is_refused() {
     let folder = temporary();
     let folder = folder.path();
-    let board = Board::new();
-    let refused = |arguments: &[&str]| {
-        let mut all = vec!["board", "--port", &board.port];
-        all.extend(arguments);
-        refuse(folder, &all)
-    };
+    let board = board();
+    let as_json = |arguments: &[&str]| json(folder, &on_board(&board, arguments));
+    let as_text = |arguments: &[&str]| text(&succeed(folder, &on_board(&board, arguments)).stdout);
+    let refused = |arguments: &[&str]| refuse(folder, &on_board(&board, arguments));
     let error = refused(&["write", "0xf6000000", "1"]);
     assert!(error.contains("0xf6000000 is no memory"), "{error}");
-    board.text(folder, &["write", "0xf6000000", "1", "--unlock"]);
+    as_text(&["write", "0xf6000000", "1", "--unlock"]);
     let error = refused(&["read", "dram:0x1001", "4"]);
     assert!(error.contains("multiples of 4"), "{error}");
     let error = refused(&["write", "dram:0x1000", "nowhere.bin"]);
     assert!(error.contains("nowhere.bin"), "{error}");
-    let monitor = board.json(folder, &["ping"])["monitor"].to_string();
+    let monitor = as_json(&["ping"])["monitor"].to_string();
     let error = refused(&["reset", &monitor]);
     assert!(error.contains("monitor"), "{error}");
 
@@ -173,7 +110,7 @@ fn what_cannot_be_done_is_refused() {
         error.starts_with("error: /dev/ttyNone7: no such port\n  hint: "),
         "{error}"
     );
-    let port = format!("board:{}", board.port);
+    let port = format!("board:{}", board.port());
     let error = refuse(
         folder,
         &["weights", "get", &port, "--experiment", "small.toml"],
@@ -185,17 +122,16 @@ fn what_cannot_be_done_is_refused() {
 fn gradients_and_weights_are_the_same_whoever_computes_them() {
     let folder = temporary();
     let folder = folder.path();
-    let gradients = |backend: &str, more: &[&str]| -> Value {
-        let mut arguments = vec![
+    let gradients = |backend, more: &[&str]| {
+        let all = [
             "gradients",
             "small.toml",
-            "--json",
-            "-",
+            "--replicas",
+            "2",
             "--backend",
             backend,
         ];
-        arguments.extend(["--replicas", "2"].iter().chain(more));
-        serde_json::from_slice(&succeed(folder, &arguments).stdout).expect("JSON")
+        json(folder, &[&all, more].concat())
     };
     let digests = |value: &Value| {
         ["gradients_sha256", "weights_sha256"].map(|key| value[key].as_str().map(str::to_owned))
@@ -209,11 +145,7 @@ fn gradients_and_weights_are_the_same_whoever_computes_them() {
 
     // Weights of a run start another one.
     succeed(folder, &["train", "small.toml", "--out", "run", "--quiet"]);
-    let get = |more: &[&str]| -> Value {
-        let mut arguments = vec!["weights", "get", "run", "--json", "-"];
-        arguments.extend(more);
-        serde_json::from_slice(&succeed(folder, &arguments).stdout).expect("JSON")
-    };
+    let get = |more: &[&str]| json(folder, &[&["weights", "get", "run"], more].concat());
     let best = get(&["--out", "best.npz"]);
     assert_eq!(best["shapes"], serde_json::json!([[20, 5], [3, 20]]));
     assert_eq!(read("best.npz"), read("run/weights.npz"));
@@ -229,11 +161,7 @@ fn gradients_and_weights_are_the_same_whoever_computes_them() {
         "1",
         "--quiet",
     ];
-    let output = succeed(
-        folder,
-        &[&train[..], &["--out", "next", "--json", "-"]].concat(),
-    );
-    let next: Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    let next = json(folder, &[&train[..], &["--out", "next"]].concat());
     assert_eq!(next["gradients_sha256"], other["gradients_sha256"]);
     assert_eq!(read("next/start.npz"), read("last.npz"));
 
