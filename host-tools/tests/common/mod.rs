@@ -1,4 +1,6 @@
 //! Running the command in a folder of its own.
+// Not every file with tests needs all of it.
+#![allow(dead_code)]
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
