@@ -30,6 +30,7 @@ Examples:
   eventprop train
   eventprop train --scheme grid --epochs 40 --out runs/grid
   eventprop train my-experiment.toml --backend direct --hidden 64,32 --json -
+  eventprop train my-experiment.toml --backend board:/dev/ttyACM0
   eventprop train --resume runs/exact-seed1")]
 pub(super) struct Args {
     /// Experiment file (TOML); every key has a default, `experiment.toml` of a run shows them all

@@ -393,7 +393,7 @@ impl Client {
         let mut idle = 0;
         loop {
             let before = jobs.first;
-            let id = jobs.id;
+            let (id, total) = (jobs.id, jobs.total);
             let request = Request::Open {
                 id,
                 address,
@@ -404,7 +404,7 @@ impl Client {
                     id: of,
                     first,
                     held,
-                } if of == id => Some((first, held)),
+                } if of == id && first <= total => Some((first, held)),
                 _ => None,
             })?;
             jobs.next = jobs.first;
