@@ -29,8 +29,7 @@ impl std::str::FromStr for Backend {
                 Ok(Self { kind, port })
             }
             _ => Err(format!(
-                "one of {} is needed; a board's port follows a colon, as in {board}:/dev/ttyACM0 or \
-                 {board}:udp:127.0.0.1:17893",
+                "possible values: {}, or with its port {board}:/dev/ttyACM0, {board}:udp:127.0.0.1:17893",
                 BackendKind::NAMES.join(", ")
             )),
         }

@@ -377,7 +377,7 @@ fn what_is_no_fitting_board_is_told() {
 #[test]
 fn no_answer_makes_the_client_panic() {
     let mut random = ChaCha8Rng::seed_from_u64(5);
-    let mut nonsense = move |sequence: u16| {
+    let nonsense = move |sequence: u16| {
         let mut word = || match random.next_u32() % 4 {
             0 => random.next_u32() % 8,
             1 => u32::MAX - random.next_u32() % 8,
@@ -412,7 +412,7 @@ fn no_answer_makes_the_client_panic() {
         let mut frame = [0; 2048];
         encode(sequence, &response, &mut frame).unwrap().to_vec()
     };
-    let line = Rc::new(RefCell::new(move |n| nonsense(n)));
+    let line = Rc::new(RefCell::new(nonsense));
     for _ in 0..300 {
         let line = Rc::clone(&line);
         let Ok(mut client) = answers(move |n| (line.borrow_mut())(n)) else {
