@@ -428,6 +428,11 @@ impl Client {
     /// # Errors
     /// As for all requests.
     pub fn order_all(&mut self, requests: &[Request<'_>]) -> Result<(), Error> {
+        let mut checks = requests.iter().map(Request::check);
+        checks
+            .find(Result::is_err)
+            .unwrap_or(Ok(()))
+            .map_err(Error::Refused)?;
         self.run(&mut Orders { requests, next: 0 })
     }
 
