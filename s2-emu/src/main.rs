@@ -41,8 +41,8 @@ struct BoardOptions {
     /// The monitor's firmware
     #[arg(default_value = "target/thumbv7em-none-eabihf/firmware/monitor")]
     monitor: PathBuf,
-    /// PE of the monitor, as X,Y,P
-    #[arg(long, value_name = "X,Y,P", default_value = "7,6,3", value_parser = pe)]
+    /// PE of the monitor, as X,Y,P; networks are placed from the other end of the chip on
+    #[arg(long, value_name = "X,Y,P", default_value = "5,3,0", value_parser = pe)]
     pe: PeId,
     /// Takes a UDP port of this computer (0: a free one) instead of a pseudo-terminal, one frame per datagram
     #[arg(long, value_name = "PORT")]

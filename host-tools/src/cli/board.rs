@@ -17,12 +17,14 @@ use serde_json::{Value, json};
 use super::bar::Bar;
 use super::choice::{self, NetworkFlags, PortFlags};
 use super::{Json, print};
+use crate::backend::Backend as _;
 use crate::backend::board::Board;
 use crate::error::{Error, Result};
 use crate::experiment::{DatasetKind, Override};
 use crate::link::Client;
 use crate::link::serial::ports;
-use crate::training::Plan;
+use crate::report::arrays;
+use crate::training::{Plan, State};
 
 /// Look at a board, load it, read and write its memory
 #[derive(clap::Args)]
@@ -56,7 +58,7 @@ enum Action {
     Ping,
     /// Show what the processing elements do
     Status(status::Args),
-    /// Load the firmware, a network and a data set
+    /// Load the firmware, a network with its weights, and a data set
     ///
     /// `eventprop gradients --backend board:PORT --loaded` then works with them.
     Load(Load),
@@ -77,6 +79,9 @@ struct Load {
     dataset: Option<String>,
     #[command(flatten)]
     network: NetworkFlags,
+    /// Weights to start with [default: the experiment's initial ones]
+    #[arg(long, value_name = "FILE.npz")]
+    weights: Option<PathBuf>,
 }
 
 #[derive(clap::Args)]
@@ -227,8 +232,13 @@ fn load(args: &Args, load: &Load) -> Result<(String, Value)> {
     }
     let overrides = [&overrides[..], &load.network.overrides()];
     let plan = Plan::new(choice::experiment(file.as_ref(), &overrides)?)?;
+    let weights = match &load.weights {
+        Some(path) => arrays::read_weights(path, &plan.dims)?,
+        None => State::new(&plan).weights,
+    };
     let started = Instant::now();
-    let board = Board::new(&plan.setup(), Bar::boxed(false, false))?;
+    let mut board = Board::new(&plan.setup(), Bar::boxed(false, false))?;
+    board.set_weights(&weights)?;
     let seconds = started.elapsed().as_secs_f64();
     let mapping = board.mapping();
     let sets = &plan.sets;
@@ -252,6 +262,7 @@ fn load(args: &Args, load: &Load) -> Result<(String, Value)> {
         "dims": plan.dims,
         "replicas": mapping.replicas,
         "samples": samples,
+        "weights_sha256": arrays::weights_sha256(&weights),
         "seconds": seconds,
         "pes": pes,
     });
