@@ -3,13 +3,18 @@
 
 mod common;
 
+use bsp::command::Command;
+use bsp::layout;
 use bsp::protocol::frame::{self, Decoder, MAX_FRAME};
 use bsp::protocol::{
     Failure, HelloRequest, MAX_BLOCK, Processor, Request, Response, UNLOCK, VERSION,
 };
 use bsp::record::{Record, Status};
 use bsp::specification::{self, LAYOUT_HASH};
+use common::loss::loss;
 use common::{open, project_program};
+use eventprop_core::program::loss::Loss;
+use eventprop_core::program::{Mode, Run};
 use s2_emu::{Board, Image};
 use s2_hal::dma::Address;
 use s2_hal::topology::PeId;
@@ -211,7 +216,7 @@ fn the_monitor_answers_and_starts_programs() {
 
     // Stopped, cleared, started once more.
     host.done(&Request::Stop { pe: number });
-    let record = Address::pe_sram(at, bsp::layout::RECORD.start)
+    let record = Address::pe_sram(at, layout::RECORD.start)
         .expect("it is in the SRAM")
         .0;
     host.done(&Request::Fill {
@@ -277,4 +282,58 @@ fn the_monitor_guards_what_is_not_the_hosts() {
             );
         });
     }
+}
+
+#[test]
+fn a_signal_wakes_a_program_that_waits_for_a_command() {
+    let mut host = Host::new();
+    let at = common::pe();
+    let place = |offset| Address::pe_sram(at, offset).expect("it is in the SRAM");
+    host.ask(&Request::Hello(HelloRequest::THIS), hello);
+    for (offset, data) in open(&project_program("loss")).segments() {
+        let mut data = data.to_vec();
+        data.resize(data.len().next_multiple_of(4), 0);
+        host.transfer(offset, place(offset), &data);
+    }
+    // So long that no tick finds the command.
+    let mut body = loss(10);
+    body.time_out_ms = 1_000_000;
+    let mut words = [0; layout::bytes(&layout::SPECIFICATION) / 4];
+    let count = specification::write::<Loss>(&body, &mut words).expect("it fits a PE");
+    let bytes = bytemuck::cast_slice(&words[..count]);
+    host.transfer(1, place(layout::SPECIFICATION.start), bytes);
+    host.done(&Request::Start { pe: at.noc_id() });
+    let wait = |host: &mut Host| {
+        for _ in 0..20 {
+            host.step(|_, response| panic!("{response:?}"));
+        }
+        host.record(at).1.status()
+    };
+    assert_eq!(wait(&mut host), Some(Status::Ready));
+    let dram = |offset| Address::dram(offset).expect("there is DRAM");
+    let command = Command::new(
+        1,
+        &Run {
+            mode: Mode::Evaluate,
+            samples: 1,
+            batch: 1,
+            order: dram(0x400),
+            data: dram(0x1000),
+            stride: 0x1000,
+            results: dram(0x2000),
+        },
+    );
+    let (number, rest) = bytemuck::bytes_of(&command).split_at(4);
+    let address = place(layout::COMMAND.start).0;
+    host.done(&Request::Write {
+        address: address + 4,
+        data: rest,
+    });
+    host.done(&Request::Write {
+        address,
+        data: number,
+    });
+    assert_eq!(wait(&mut host), Some(Status::Ready));
+    host.done(&Request::Signal { line: 0 });
+    assert_eq!(wait(&mut host), Some(Status::Running));
 }
