@@ -289,6 +289,8 @@ impl Chip {
             };
             // Packets of an earlier run may arrive before the start of this one.
             if now.saturating_sub(start) > machine.time_limit {
+                // So that a run that goes on from here comes to what is later.
+                machine.now = machine.now.max(start.saturating_add(machine.time_limit));
                 return Err(RunError::TimeLimit {
                     cycles: machine.time_limit,
                     waiting: waiting(machine),
