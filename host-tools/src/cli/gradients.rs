@@ -13,6 +13,7 @@ use crate::backend::board::Board;
 use crate::backend::{self, Backend};
 use crate::error::{Error, Result};
 use crate::experiment::{BackendKind, Override};
+use crate::link::Observer;
 use crate::report::{self, arrays, write_file};
 use crate::training::{Plan, State, shuffled};
 
@@ -90,7 +91,7 @@ pub(super) fn run(args: &Args) -> Result<ExitCode> {
         Some(path) => arrays::read_weights(path, &plan.dims)?,
         None => State::new(&plan).weights,
     };
-    let mut backend = build(&plan, args.loaded, args.quiet)?;
+    let mut backend = build(&plan, args.loaded, Bar::boxed(args.quiet, true))?;
     if !args.loaded {
         backend.set_weights(&weights)?;
     }
@@ -102,6 +103,9 @@ pub(super) fn run(args: &Args) -> Result<ExitCode> {
     let seconds = started.elapsed().as_secs_f64();
     let gradients = backend.gradients()?;
     let weights = backend.weights()?;
+    let name = backend.name();
+    // What it shows ends with it.
+    drop(backend);
     let tau = plan.experiment.network.tau_synapse_ms;
     write_file(
         &args.out,
@@ -109,7 +113,7 @@ pub(super) fn run(args: &Args) -> Result<ExitCode> {
     )?;
     let digest = arrays::gradients_sha256(&gradients);
     let summary = json!({
-        "backend": backend.name(),
+        "backend": name,
         "dims": plan.dims,
         "samples": batch,
         "loss": tally.mean_loss(),
@@ -126,7 +130,7 @@ pub(super) fn run(args: &Args) -> Result<ExitCode> {
             "{batch} samples through {} on {}: loss {}, accuracy {:.2} %, {seconds:.2} s\n\
              gradients: {}, SHA-256 {digest}\n",
             dims.join("-"),
-            backend.name(),
+            name,
             tally
                 .mean_loss()
                 .map_or("-".into(), |loss| format!("{loss:.4}")),
@@ -141,12 +145,16 @@ pub(super) fn run(args: &Args) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// The backend that the experiment names; a board shows how it is loaded.
-pub(super) fn build(plan: &Plan, loaded: bool, quiet: bool) -> Result<Box<dyn Backend>> {
+/// The backend that the experiment names; a board tells the observer how it is loaded.
+pub(super) fn build(
+    plan: &Plan,
+    loaded: bool,
+    observer: Box<dyn Observer>,
+) -> Result<Box<dyn Backend>> {
     let is_board = plan.experiment.backend.kind == BackendKind::Board;
     Ok(match (is_board, loaded) {
-        (true, false) => Box::new(Board::new(&plan.setup(), Bar::boxed(quiet, false))?),
-        (true, true) => Box::new(Board::attach(&plan.setup(), Bar::boxed(quiet, false))?),
+        (true, false) => Box::new(Board::new(&plan.setup(), observer)?),
+        (true, true) => Box::new(Board::attach(&plan.setup(), observer)?),
         (false, false) => backend::build(plan.setup())?,
         (false, true) => {
             return Err(Error::new("only a board keeps what it was loaded with")

@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use clap::builder::PossibleValuesParser;
 
+use super::bar::Bar;
 use super::choice::BackendFlags;
 use super::progress::Progress;
 use super::{Json, gradients, print};
@@ -155,7 +156,7 @@ pub(super) fn run(args: &Args) -> Result<ExitCode> {
         state.weights = arrays::read_weights(path, &plan.dims)?;
         start = Some(arrays::weights_npz(&state.weights)?);
     }
-    let mut backend = gradients::build(&plan, false, args.quiet)?;
+    let mut backend = gradients::build(&plan, false, Bar::boxed(args.quiet, false))?;
     let folder = match (&args.resume, &args.out) {
         (Some(folder), _) => folder.clone(),
         (None, Some(folder)) => prepare_folder(folder)?,
