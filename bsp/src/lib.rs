@@ -2,7 +2,8 @@
 //!
 //! The portable part is shared by both ends, so that no offset exists twice: [`layout`] (where
 //! everything is in a PE's SRAM), [`specification`] (what a program is told once), [`command`] (what it
-//! is told for each run), [`record`] (what it tells the host), and [`board`] (what boards differ in).
+//! is told for each run), [`record`] (what it tells the host), [`board`] (what boards differ in), and [`protocol`]
+//! (how a host reaches all this over a serial line or a network).
 //!
 //! With the feature `firmware`, and when built for a PE, the module `firmware` is what runs there:
 //! start-up, heap, fault handlers, and the loop around the programs of `eventprop-core`. The images are in
@@ -14,6 +15,7 @@ pub mod command;
 #[cfg(all(feature = "firmware", target_os = "none"))]
 pub mod firmware;
 pub mod layout;
+pub mod protocol;
 pub mod record;
 pub mod specification;
 

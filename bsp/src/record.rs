@@ -48,7 +48,8 @@ pub enum Status {
 }
 
 impl Status {
-    const ALL: [Self; 10] = [
+    /// All of them; their places are the numbers in the host link's overview.
+    pub const ALL: [Self; 10] = [
         Self::NotStarted,
         Self::Starting,
         Self::Ready,

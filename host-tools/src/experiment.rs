@@ -183,6 +183,8 @@ choice! {
         Mock = "mock",
         /// Their firmware on emulated processing elements; needs the feature `emulated`.
         Emulated = "emulated",
+        /// The same firmware on a board.
+        Board = "board",
     }
 }
 
@@ -349,8 +351,12 @@ pub struct Backend {
     pub layer_pes: Vec<u32>,
     /// How packets find their way.
     pub routing: Routing,
-    /// Folder of the firmware images, for the backend `emulated`.
+    /// Folder of the firmware images, for the backends `emulated` and `board`.
     pub firmware: PathBuf,
+    /// Where the board is, for the backend `board`: a serial port or `udp:HOST:PORT`.
+    pub port: Option<String>,
+    /// Bits per second of a serial port.
+    pub baud: u32,
 }
 
 impl Backend {
@@ -371,6 +377,8 @@ impl Backend {
 const DEFAULT_EPOCHS: u32 = 30;
 /// Replicas of the default experiment: as many as one chip has room for at four PEs each.
 const DEFAULT_REPLICAS: u32 = 36;
+/// Bits per second of a serial port, if nothing else is said.
+pub const DEFAULT_BAUD: u32 = 115_200;
 
 /// One experiment.
 #[derive(Clone, Debug, PartialEq)]
@@ -474,6 +482,8 @@ impl Experiment {
                 layer_pes: Vec::new(),
                 routing: Routing::Router,
                 firmware: PathBuf::from("target/thumbv7em-none-eabihf/firmware"),
+                port: None,
+                baud: DEFAULT_BAUD,
             },
         };
         match scheme {
@@ -849,7 +859,7 @@ impl Experiment {
         let b = &mut self.backend;
         v.field(
             "kind",
-            "\"direct\" (this process), \"mock\" (model of the chip) or \"emulated\" (firmware)",
+            "\"direct\" (this process), \"mock\" (model of the chip), \"emulated\" (firmware) or \"board\"",
             &mut b.kind,
         )?;
         v.field(
@@ -880,9 +890,16 @@ impl Experiment {
         )?;
         v.field(
             "firmware",
-            "folder of the images, for \"emulated\"",
+            "folder of the images, for \"emulated\" and \"board\"",
             &mut b.firmware,
         )?;
+        v.field_or(
+            "port",
+            "none",
+            "of the board: \"/dev/ttyACM0\" or \"udp:127.0.0.1:17893\"",
+            &mut b.port,
+        )?;
+        v.field("baud", "bits per second of a serial port", &mut b.baud)?;
         Ok(())
     }
 
@@ -1077,6 +1094,15 @@ impl Experiment {
             within("an entry of backend.layer_pes", pes, 1..=152)
                 .map_err(|problem| problem.under("backend.layer_pes"))?;
         }
+        if b.kind == BackendKind::Board && b.port.is_none() {
+            return Err(Problem::new(
+                "backend.port",
+                Error::new("backend.port is missing; kind \"board\" needs it").hint(
+                    "--backend board:/dev/ttyACM0, or port = \"/dev/ttyACM0\"; `eventprop board list` shows the ports",
+                ),
+            ));
+        }
+        within("backend.baud", b.baud, 300..=20_000_000)?;
         Ok(())
     }
 }
@@ -1185,6 +1211,8 @@ mod tests {
             experiment.training.minibatches = Some(7);
             experiment.backend.threads = Some(2);
             experiment.backend.layer_pes = vec![3, 2, 1];
+            experiment.backend.kind = BackendKind::Board;
+            experiment.backend.port = Some("udp:127.0.0.1:17893".into());
             assert_eq!(parse(&experiment.to_toml()).unwrap(), experiment);
 
             experiment.dataset.kind = DatasetKind::Csv;

@@ -796,13 +796,11 @@ impl Core {
 
     /// When time alone brings the next interrupt.
     pub(crate) fn next_event(&mut self) -> Option<u64> {
-        let now = self.now();
         let ticks = self.system.next_tick();
-        self.registers
-            .next_event(now)
-            .into_iter()
-            .chain(ticks)
-            .min()
+        let registers = self
+            .parts()
+            .and_then(|(registers, _, mut chip)| registers.next_event(&mut chip));
+        registers.into_iter().chain(ticks).min()
     }
 
     /// Where the last access outside the SRAM was made from.

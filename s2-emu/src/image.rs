@@ -134,6 +134,18 @@ impl Image {
         })
     }
 
+    /// A program of which only the name is known: somebody else writes it into the memory.
+    pub(crate) fn unknown(name: &str) -> Self {
+        Self {
+            name: name.to_owned(),
+            segments: Vec::new(),
+            symbols: Symbols {
+                functions: Vec::new(),
+                values: HashMap::new(),
+            },
+        }
+    }
+
     /// The program's name.
     pub fn name(&self) -> &str {
         &self.name

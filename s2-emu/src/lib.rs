@@ -6,6 +6,8 @@
 //! there. Instructions are executed by [unicorn](https://www.unicorn-engine.org); what that leaves out
 //! is here: interrupt controller, exceptions, system timer, memory protection, semihosting.
 //!
+//! A [`Board`] is a chip on which only the monitor runs, with a host at its serial line.
+//!
 //! The same images, settings and seed give the same run, instruction for instruction, on every computer.
 //! Time is the number of instructions executed and of cycles slept: there is no other clock.
 //!
@@ -49,6 +51,7 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+mod board;
 mod code;
 mod cpu;
 mod exceptions;
@@ -63,6 +66,7 @@ mod system;
 mod trace;
 mod uart;
 
+pub use board::Board;
 pub use fault::{Access, Cause, Fault};
 pub use image::{Image, ImageError, Symbols};
 pub use machine::{LoadError, Machine, PeReport, RunError, Waiting};

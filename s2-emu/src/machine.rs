@@ -71,6 +71,7 @@ impl fmt::Display for Waiting {
         } = self;
         let state = match state {
             State::Sleeping => "sleeps",
+            State::Held => "is held",
             _ => "is",
         };
         write!(f, "{pe} {program} {state} at {place}")
@@ -164,16 +165,28 @@ impl Machine {
         image: Rc<Image>,
         options: Options,
     ) -> Result<&mut Processor, LoadError> {
-        if !pe.exists() {
-            return Err(LoadError::NoSuchPe { pe });
-        }
-        let processor = Processor::new(pe, Rc::clone(&image), options)
-            .map_err(|error| LoadError::Engine { error })?;
+        self.occupy(pe, Rc::clone(&image), options)?;
         self.chip.sram(pe).fill(0);
         for (address, bytes) in image.segments() {
             let written = Address::pe_sram(pe, address).map(|at| self.chip.write(at, bytes));
             debug_assert_eq!(written, Some(Ok(())), "an image lies within the SRAM");
         }
+        let place = self.processors.len() - 1;
+        Ok(&mut self.processors[place].1)
+    }
+
+    /// Gives a PE a processor that executes what its memory holds, in place of the one that it had.
+    pub(crate) fn occupy(
+        &mut self,
+        pe: PeId,
+        image: Rc<Image>,
+        options: Options,
+    ) -> Result<&mut Processor, LoadError> {
+        if !pe.exists() {
+            return Err(LoadError::NoSuchPe { pe });
+        }
+        let processor =
+            Processor::new(pe, image, options).map_err(|error| LoadError::Engine { error })?;
         self.processors.retain(|(other, _)| *other != pe);
         let place = self.processors.len();
         self.processors.push((pe, processor));

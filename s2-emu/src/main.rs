@@ -9,9 +9,13 @@ use std::process::ExitCode;
 use std::rc::Rc;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use s2_emu::{Image, Machine, Options, Processor, RunError, State, TraceOptions};
+use s2_emu::{Board, Image, Machine, Options, Processor, RunError, State, TraceOptions};
 use s2_hal::mock::Config;
 use s2_hal::topology::PeId;
+
+mod line;
+
+use line::Line;
 
 /// Exit status when a program was stopped or did not finish.
 const FAILED: u8 = 101;
@@ -27,6 +31,28 @@ struct Cli {
 enum Command {
     /// Runs firmware until it exits by semihosting; its exit code is that of this command
     Run(Run),
+    /// A board for a host: boots a chip with the monitor alone and connects its serial line to a new
+    /// pseudo-terminal, whose path it prints, or to a UDP port; runs until it is stopped
+    Board(BoardOptions),
+}
+
+#[derive(Args)]
+struct BoardOptions {
+    /// The monitor's firmware
+    #[arg(default_value = "target/thumbv7em-none-eabihf/firmware/monitor")]
+    monitor: PathBuf,
+    /// PE of the monitor, as X,Y,P; networks are placed from the other end of the chip on
+    #[arg(long, value_name = "X,Y,P", default_value = "5,3,0", value_parser = pe)]
+    pe: PeId,
+    /// Takes a UDP port of this computer (0: a free one) instead of a pseudo-terminal, one frame per datagram
+    #[arg(long, value_name = "PORT")]
+    udp: Option<u16>,
+    /// Lets bytes come no faster than on a serial line of this speed
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    baud: Option<u32>,
+    /// Seed of the order in which packets arrive and PEs run
+    #[arg(long, default_value_t = 0)]
+    seed: u64,
 }
 
 #[derive(Args)]
@@ -113,8 +139,11 @@ fn uart(text: &str) -> Result<Uart, String> {
 }
 
 fn main() -> ExitCode {
-    let Command::Run(run) = Cli::parse().command;
-    match run.run() {
+    let result = match Cli::parse().command {
+        Command::Run(run) => run.run(),
+        Command::Board(board) => board.run(),
+    };
+    match result {
         Ok(code) => ExitCode::from(code),
         Err(error) => {
             eprintln!("s2-emu: {error}");
@@ -163,6 +192,31 @@ impl Drop for Lines {
             // Nobody is told that nobody reads.
             let _ = self.print();
         }
+    }
+}
+
+impl BoardOptions {
+    fn run(&self) -> Result<u8, Box<dyn Error>> {
+        let mut board = Board::new(Image::open(&self.monitor)?, self.pe, self.seed)?;
+        let (line, place) = match self.udp {
+            Some(port) => {
+                let (line, address) = Line::udp(port)?;
+                (line, address.to_string())
+            }
+            #[cfg(unix)]
+            None => {
+                let (line, path) = Line::terminal()?;
+                (line, path.display().to_string())
+            }
+            #[cfg(not(unix))]
+            None => {
+                return Err("this computer has no pseudo-terminals; name a port with --udp".into());
+            }
+        };
+        println!("{place}");
+        std::io::stdout().flush()?;
+        line.serve(&mut board, self.baud)?;
+        Ok(0)
     }
 }
 

@@ -66,6 +66,8 @@ pub enum State {
     Exited(i32),
     /// The program was stopped in a fault.
     Stopped,
+    /// Its control register holds it.
+    Held,
 }
 
 /// Instructions and an estimate of cycles.
@@ -228,8 +230,28 @@ impl Processor {
         Ok(())
     }
 
+    /// Goes by the processor's control register. Whether it may execute.
+    fn is_let(&mut self) -> bool {
+        let id = self.id();
+        let control = self.cpu.core_mut().with_periphery(|periphery| {
+            let released = periphery.take_release(id);
+            (periphery.is_held(id), released)
+        });
+        let (held, released) = control.unwrap_or_default();
+        if held {
+            self.state = State::Held;
+        } else if released || self.state == State::Held {
+            self.state = State::Running;
+            self.started = false;
+        }
+        !held
+    }
+
     /// Executes until the slice ends, or the program sleeps, ends or fails.
     fn slice(&mut self) -> Result<Progress, Fault> {
+        if !self.is_let() {
+            return Ok(Progress::Idle);
+        }
         if !self.started {
             self.cpu.reset();
             self.started = true;
@@ -239,7 +261,7 @@ impl Processor {
             self.cpu.core_mut().update();
             let wakes = self.state == State::Sleeping && self.wakes();
             match self.state {
-                State::Exited(_) | State::Stopped => return Ok(Progress::Done),
+                State::Exited(_) | State::Stopped | State::Held => return Ok(Progress::Done),
                 State::Sleeping if !wakes => {
                     if self.is_done() {
                         return Ok(Progress::Done);

@@ -214,3 +214,96 @@ fn the_debugger_breaks_steps_and_looks_around() {
     }
     assert!(child.wait().unwrap().success());
 }
+
+/// An emulated board, killed at the end.
+#[cfg(unix)]
+struct Board(Child, String);
+
+#[cfg(unix)]
+impl Board {
+    /// Starts it; the second field is where it says that it is.
+    fn start(arguments: &[&str]) -> Self {
+        let mut child = Command::new(env!("CARGO_BIN_EXE_s2-emu"))
+            .arg("board")
+            .arg(project_program("monitor"))
+            .args(arguments)
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("the command starts");
+        let mut place = String::new();
+        let output = child.stdout.take().expect("it is a pipe");
+        BufReader::new(output)
+            .read_line(&mut place)
+            .expect("a line");
+        Self(child, place.trim_end().to_owned())
+    }
+}
+
+#[cfg(unix)]
+impl Drop for Board {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+#[cfg(unix)]
+fn hello() -> Vec<u8> {
+    use bsp::protocol::frame::{self, MAX_FRAME};
+    use bsp::protocol::{HelloRequest, Request};
+
+    let mut buffer = [0; MAX_FRAME];
+    let hello = frame::encode(7, &Request::Hello(HelloRequest::THIS), &mut buffer);
+    hello.expect("it fits").to_vec()
+}
+
+#[cfg(unix)]
+fn is_hello(frame: &[u8]) -> bool {
+    use bsp::protocol::Response;
+    use bsp::protocol::frame::Decoder;
+
+    let mut decoder = Decoder::new();
+    frame.iter().any(|&byte| {
+        decoder.push(byte).is_some_and(|frame| {
+            frame.sequence == 7
+                && matches!(Response::decode(frame.message), Some(Response::Hello(_)))
+        })
+    })
+}
+
+#[cfg(unix)]
+#[test]
+fn a_board_answers_at_a_terminal_and_survives_a_host_that_goes() {
+    let board = Board::start(&["--baud", "921600"]);
+    for _ in 0..2 {
+        let mut line = std::fs::File::options()
+            .read(true)
+            .write(true)
+            .open(&board.1)
+            .expect("the terminal is there");
+        line.write_all(&hello()).expect("it takes bytes");
+        let (mut answer, mut buffer) = (Vec::new(), [0; 256]);
+        while !is_hello(&answer) {
+            let count = line.read(&mut buffer).expect("it gives bytes");
+            answer.extend(&buffer[..count]);
+        }
+    }
+}
+
+#[cfg(unix)]
+#[test]
+fn a_board_answers_at_a_udp_port_with_one_frame_per_datagram() {
+    let board = Board::start(&["--udp", "0"]);
+    let socket = std::net::UdpSocket::bind(("127.0.0.1", 0)).expect("there is a free port");
+    let patience = std::time::Duration::from_secs(30);
+    socket
+        .set_read_timeout(Some(patience))
+        .expect("it can wait");
+    for _ in 0..2 {
+        socket.send_to(&hello(), &board.1).expect("it can be sent");
+        let mut buffer = [0; 2048];
+        let count = socket.recv(&mut buffer).expect("an answer");
+        assert!(is_hello(&buffer[..count]));
+        assert_eq!(buffer[..count].iter().filter(|&&byte| byte == 0).count(), 2);
+    }
+}

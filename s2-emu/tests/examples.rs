@@ -1,4 +1,4 @@
-//! The examples and the monitor of `bsp`, as they are: what they print is that of the files in `golden`.
+//! The examples of `bsp`, as they are: what they print is that of the files in `golden`.
 //! `UPDATE_GOLDEN=1 cargo test -p s2-emu --test examples` writes these anew.
 
 mod common;
@@ -8,7 +8,6 @@ use std::path::Path;
 use common::{Output, open, pe, project_program};
 use s2_emu::{Machine, Options, RunError, State};
 use s2_hal::mock::{Config, FREQUENCY};
-use s2_hal::topology::PeId;
 
 /// Compares a program's output with its golden file.
 #[track_caller]
@@ -80,25 +79,4 @@ fn blink_drives_its_pin() {
     levels.dedup();
     assert_eq!(levels, [1, 0, 1, 0]);
     compare("blink", &output.text());
-}
-
-#[test]
-fn the_monitor_tells_why_a_program_stopped() {
-    let mut machine = Machine::new(Config {
-        // Longer than from one look of the monitor to the next.
-        time_limit: u64::from(FREQUENCY) / 5,
-        ..Config::default()
-    });
-    // Without a data specification.
-    let layer = open(&project_program("layer"));
-    let loaded = machine.load(pe(), layer, Options::default());
-    loaded.expect("the PE exists");
-    assert!(matches!(machine.run(), Err(RunError::Standstill { .. })));
-    let monitor = open(&project_program("monitor"));
-    let elsewhere = PeId::new(7, 6, 1).expect("it exists");
-    let loaded = machine.load(elsewhere, monitor, Options::default());
-    loaded.expect("the PE exists");
-    assert!(matches!(machine.run(), Err(RunError::TimeLimit { .. })));
-    let sent = machine.chip_mut().periphery().take_from_uart(0);
-    compare("monitor", std::str::from_utf8(&sent).expect("text"));
 }

@@ -5,69 +5,24 @@ mod common;
 use bsp::command::Command;
 use bsp::layout;
 use bsp::record::Status;
-use bsp::specification::{Body, LAYOUT_HASH, write};
+use bsp::specification::{LAYOUT_HASH, write};
+use common::loss::{TIME_OUT_MS, loss, sender, words};
 use common::{image, open, pe, project_program, set};
 use crc::{CRC_32_ISO_HDLC, Crc};
-use eventprop_core::event::{Direction, Envelope, MAX_NEIGHBOURS, Message, Target, pack};
+use eventprop_core::event::{Direction, Envelope, Message, Target, pack};
 use eventprop_core::log::Event;
-use eventprop_core::loss::TimeToFirstSpike;
-use eventprop_core::program::loss::{Config, Loss};
-use eventprop_core::program::stream::{Neighbours, Routing};
+use eventprop_core::program::loss::Loss;
 use eventprop_core::program::{Mode, Program, Run};
 use s2_emu::{Machine, Options};
 use s2_hal::dma::Address;
 use s2_hal::mock;
 use s2_hal::packet::Packet;
-use s2_hal::topology::{Destination, PeId};
 
 /// Words of the head of a data specification: their places in it.
 const VERSION: usize = 1;
 const LAYOUT: usize = 2;
 const CHECKSUM: usize = 6;
 const BODY: usize = 8;
-
-/// Milliseconds that the loss waits for its only neighbour.
-const TIME_OUT_MS: u32 = 2;
-
-/// The neighbour: a PE that sends what a test wants.
-fn sender() -> PeId {
-    PeId::new(1, 1, 3).expect("it exists")
-}
-
-/// A loss PE with one layer PE above.
-fn loss(outputs: usize) -> Body<Config> {
-    let to = sender().destination();
-    let routing = Routing::Direct {
-        one: [to; MAX_NEIGHBOURS],
-        all: [to; MAX_NEIGHBOURS],
-        all_len: 1,
-        optimizer: Destination { x: 7, y: 6, pes: 1 },
-    };
-    let config = Config {
-        source: pe().noc_id(),
-        upstream: Neighbours::new(&[sender().noc_id()], routing).expect("one is enough"),
-        upstream_events: [4; MAX_NEIGHBOURS],
-        replica: 0,
-        replicas: 1,
-        steps: 10,
-        tick_bits: 8,
-        outputs,
-        loss: TimeToFirstSpike::new(0.5, 6.4, 3e-3, 1.0 / 256.0, None, true).expect("in range"),
-        window: 2,
-    };
-    Body {
-        ring_words: (Loss::ring_words(&config) + 2).next_multiple_of(4) as u32,
-        config,
-        time_out_ms: TIME_OUT_MS,
-    }
-}
-
-fn words(outputs: usize) -> Vec<u32> {
-    let mut memory = vec![0; layout::bytes(&layout::SPECIFICATION) / 4];
-    let words = write::<Loss>(&loss(outputs), &mut memory).expect("it fits a PE");
-    memory.truncate(words);
-    memory
-}
 
 fn put(machine: &mut Machine, offset: u32, bytes: &[u8]) {
     let address = Address::pe_sram(pe(), offset).expect("an address");

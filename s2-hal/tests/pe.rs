@@ -786,4 +786,27 @@ mod provisional {
         bench.periphery(|periphery| periphery.pulse(0));
         assert_eq!(bench.interrupts() >> 23, 0);
     }
+
+    #[test]
+    fn processors_are_held_and_let_go() {
+        let bench = Bench::new(here());
+        let mut cores = Peripherals::with_bus(bench.clone()).cores;
+        let neighbour = PeId::new(1, 1, 3).unwrap();
+        let held =
+            |pe| bench.periphery(|periphery| (periphery.is_held(pe), periphery.take_release(pe)));
+        // SAFETY: the processors are a table's.
+        let mut set = |pe, hold| unsafe { cores.set_held(pe, hold) };
+        set(neighbour, true).unwrap();
+        assert_eq!(held(neighbour), (true, false));
+        assert_eq!(held(here()), (false, false));
+        set(neighbour, false).unwrap();
+        assert_eq!(held(neighbour), (false, true));
+        assert_eq!(held(neighbour), (false, false));
+        set(neighbour, true).unwrap();
+        let router = PeId { x: 4, y: 3, pe: 0 };
+        assert_eq!(set(router, true), Err(NoSuchPe(router)));
+        assert_eq!(cores.is_held(neighbour), Ok(true));
+        assert_eq!(cores.is_held(here()), Ok(false));
+        assert_eq!(cores.is_held(router), Err(NoSuchPe(router)));
+    }
 }

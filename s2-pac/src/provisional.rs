@@ -69,6 +69,16 @@ fields! {
     }
 }
 
+fields! {
+    /// Placeholder, like [`NOC_DMA_READ`]: control of a PE's processor. That such a register exists is public
+    /// (tag J), none of its bits are.
+    CoreControl {
+        /// Holds the processor in reset, where it executes nothing; its memory stays. When it is let go, it starts
+        /// from its reset vector.
+        [I] 0..=0 hold / with_hold: bool;
+    }
+}
+
 /// What to write to send a byte over a UART.
 ///
 /// The field `valid` of the register has eight bits in the public header, where its counterpart for

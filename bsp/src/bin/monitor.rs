@@ -1,4 +1,4 @@
-//! Watches all other PEs: `bsp::firmware::monitor`.
+//! Answers a host over the serial line: `bsp::firmware::monitor`.
 #![cfg_attr(target_os = "none", no_std, no_main)]
 
 bsp::image!(bsp::firmware::monitor());

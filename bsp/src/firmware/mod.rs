@@ -18,19 +18,19 @@
 mod fault;
 pub mod heap;
 mod live;
+#[cfg(feature = "provisional")]
+mod monitor;
 mod program;
 mod stack;
 mod start;
-#[cfg(feature = "provisional")]
-mod watch;
 
 pub use fault::halt;
 pub use live::Live;
+#[cfg(feature = "provisional")]
+pub use monitor::monitor;
 pub use program::run;
 pub use stack::used as stack_used;
 pub use start::{Start, start};
-#[cfg(feature = "provisional")]
-pub use watch::monitor;
 
 /// Sleeps until an interrupt that is enabled in the interrupt controller becomes pending, whether or not
 /// interrupts are masked.

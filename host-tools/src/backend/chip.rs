@@ -2,7 +2,10 @@
 //! model, for emulated PEs and for a board.
 
 use std::ops::Range;
+use std::path::{Path, PathBuf};
 
+use bsp::record::{Cause, Record};
+use bsp::specification::Image;
 use eventprop_core::log::{Event, EventLog};
 use eventprop_core::loss::{Outcome, SILENT};
 use eventprop_core::numeric::Statistics;
@@ -25,8 +28,10 @@ use crate::mapping::{self, DATA_OFFSET, Mapping, Placement, Role, SampleLimits};
 
 /// Samples that [`Backend::predict`] gives to the chip at a time.
 const SCRATCH_SAMPLES: usize = 1024;
-/// Where data starts in DRAM: behind the reserved window.
+/// Where data starts in DRAM: behind the reserved window, and what the backend `board` notes behind that.
 const DRAM_START: usize = 0x1000;
+/// Bytes of samples that are put together before they are written.
+const PIECE_BYTES: usize = 1 << 24;
 /// Where it must end: DMA may not cross into the second half.
 const DRAM_END: usize = s2_hal::dma::DRAM_HALF as usize;
 
@@ -46,6 +51,14 @@ pub trait Executor {
     /// # Errors
     /// As for [`read`](Self::read).
     fn write(&mut self, address: Address, from: &[u8]) -> Result<()>;
+
+    /// Loads the programs, unless that is done, and lets them get ready. The samples stand in DRAM.
+    ///
+    /// # Errors
+    /// Which PE does not get ready, and why.
+    fn launch(&mut self, _mapping: &Mapping) -> Result<()> {
+        Ok(())
+    }
 
     /// Lets all programs do a run.
     ///
@@ -67,6 +80,41 @@ pub(super) fn rank(waiting: &Waiting) -> usize {
         _ => 6,
     }
 }
+
+/// What stopped the programs whose records these are, if any has stopped: the eight that are nearest to the
+/// cause. Of programs that stop, those that only waited too long come last, and wait for those before them.
+pub(super) fn causes<'p>(
+    mapping: &Mapping,
+    records: impl Iterator<Item = (&'p Placement, Record)>,
+) -> Option<Error> {
+    let stopped =
+        records.filter(|(_, record)| record.status().is_some_and(bsp::record::Status::is_stopped));
+    let mut causes: Vec<_> = stopped
+        .map(|(placement, record)| {
+            let waiting = match record.cause() {
+                Some(Cause::TimeOut(waiting)) => Some(waiting),
+                _ => None,
+            };
+            let source = waiting.and_then(|waiting| waiting.source());
+            let named = source.map_or(String::new(), |n| {
+                format!(" (source {n} is {})", mapping.describe(n))
+            });
+            let text = format!("{record}, {}{named}", placement.role);
+            (waiting.map(|waiting| rank(&waiting)), text)
+        })
+        .collect();
+    causes.sort_by_key(|&(rank, _)| rank);
+    let texts: Vec<_> = causes.into_iter().take(8).map(|(_, text)| text).collect();
+    (!texts.is_empty()).then(|| Error::new(texts.join("; ")).at("chip"))
+}
+
+/// The file of a firmware image.
+pub(super) fn image_file(folder: &Path, image: Image) -> PathBuf {
+    folder.join(image.name())
+}
+
+/// What to do about an image that cannot be used.
+pub(super) const IMAGE_HINT: &str = "build the images with `cargo run --release -- firmware`, or name their folder in backend.firmware";
 
 /// A backend that has a chip execute the programs.
 pub struct OnChip<E> {
@@ -100,15 +148,36 @@ impl<E: Executor> OnChip<E> {
         setup: &Setup,
         executor: impl FnOnce(&Mapping) -> Result<E>,
     ) -> Result<Self> {
+        let mut this = Self::on_loaded(setup, executor)?;
+        let sets = &setup.sets;
+        this.write_samples(
+            this.memory.splits,
+            [&sets.train[..], &sets.validation, &sets.test],
+        )?;
+        this.executor.launch(&this.mapping)?;
+        this.load_constants()?;
+        let weights = this.model.no_weights();
+        this.set_weights(&weights)?;
+        Ok(this)
+    }
+
+    /// As [`with_executor`](Self::with_executor), for a chip that holds all of it already.
+    ///
+    /// # Errors
+    /// As there.
+    pub(super) fn on_loaded(
+        setup: &Setup,
+        executor: impl FnOnce(&Mapping) -> Result<E>,
+    ) -> Result<Self> {
         let model = Model::new(setup)?;
         let splits = [&setup.sets.train, &setup.sets.validation, &setup.sets.test];
         let limits = limits(splits.iter().flat_map(|split| split.iter()));
         let mapping = Mapping::new(&model, &setup.experiment.backend, limits)?;
-        let executor = executor(&mapping)?;
         let lengths = splits.map(Vec::len);
         let memory = Dram::new(lengths, limits)?;
+        let executor = executor(&mapping)?;
         let dims = model.dims.len();
-        let mut this = Self {
+        Ok(Self {
             model,
             mapping,
             executor,
@@ -116,14 +185,7 @@ impl<E: Executor> OnChip<E> {
             lengths,
             failed: false,
             spikes: vec![0; dims],
-        };
-        for (split, at) in splits.iter().zip(this.memory.splits) {
-            this.write_samples(at, split.iter())?;
-        }
-        this.load_constants()?;
-        let weights = this.model.no_weights();
-        this.set_weights(&weights)?;
-        Ok(this)
+        })
     }
 
     /// What runs where.
@@ -181,21 +243,27 @@ impl<E: Executor> OnChip<E> {
         write(chip, pe, layout.progress, &[progress])
     }
 
-    /// Writes samples one after another from a place in DRAM on.
-    fn write_samples<'s>(
+    /// Writes samples one after another, each slice from its place in DRAM on.
+    fn write_samples<const N: usize>(
         &mut self,
-        at: usize,
-        samples: impl Iterator<Item = &'s EncodedSample>,
+        places: [usize; N],
+        samples: [&[EncodedSample]; N],
     ) -> Result<()> {
-        let words = self.memory.stride / size_of::<u32>();
-        let mut block = vec![0u32; words];
-        for (n, sample) in samples.enumerate() {
-            block.fill(0);
-            block[0] = sample::head(sample.events.len() as u16, sample.label.into());
-            for (to, event) in block[sample::HEAD_WORDS..].iter_mut().zip(&sample.events) {
-                *to = sample::event(event.step, core_event(event));
+        let stride = self.memory.stride;
+        for (place, samples) in places.into_iter().zip(samples) {
+            let most = (PIECE_BYTES / stride).max(1);
+            for (n, samples) in samples.chunks(most).enumerate() {
+                let mut words = vec![0u32; samples.len() * stride / size_of::<u32>()];
+                let blocks = words.chunks_mut(stride / size_of::<u32>());
+                for (block, sample) in blocks.zip(samples) {
+                    block[0] = sample::head(sample.events.len() as u16, sample.label.into());
+                    let events = &mut block[sample::HEAD_WORDS..];
+                    for (to, event) in events.iter_mut().zip(&sample.events) {
+                        *to = sample::event(event.step, core_event(event));
+                    }
+                }
+                self.write_dram(place + n * most * stride, &words)?;
             }
-            self.write_dram(at + n * self.memory.stride, &block)?;
         }
         Ok(())
     }
@@ -253,7 +321,7 @@ impl<E: Executor> OnChip<E> {
     }
 
     /// Adds what programs have counted: spikes per layer since the last call.
-    fn take_spikes(&mut self) -> Result<Vec<u64>> {
+    pub(super) fn take_spikes(&mut self) -> Result<Vec<u64>> {
         let mut now = vec![0; self.model.dims.len()];
         for placement in &self.mapping.placements {
             let layer = match placement.role {
@@ -296,7 +364,7 @@ impl<E: Executor> OnChip<E> {
         }
         let mut outcomes = Vec::with_capacity(samples.len());
         for chunk in samples.chunks(SCRATCH_SAMPLES) {
-            self.write_samples(self.memory.scratch, chunk.iter())?;
+            self.write_samples([self.memory.scratch], [chunk])?;
             let order: Vec<_> = (0..chunk.len() as u32).collect();
             let chunk = self.run(Mode::Evaluate, &order, order.len(), self.memory.scratch)?;
             outcomes.extend(chunk);
@@ -705,5 +773,31 @@ impl<E: Executor> Backend for OnChip<E> {
             });
         }
         Ok(counters)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn data_that_exceed_dram_are_refused_with_the_numbers() {
+        let limits = SampleLimits {
+            events: 5,
+            events_per_step: 2,
+        };
+        let memory = Dram::new([5000, 1000, 1000], limits).unwrap();
+        // What is loaded as one piece must not have gaps that belong to something else.
+        assert_eq!(memory.splits[1] - memory.splits[0], 5000 * memory.stride);
+        let error = Dram::new([20_000_000, 10_000_000, 1], limits)
+            .err()
+            .unwrap();
+        let text = error.to_string();
+        let expected = "dataset: 30000001 samples of up to 5 events take ";
+        assert!(text.starts_with(expected), "{text}");
+        assert!(
+            text.ends_with("half of the chip's DRAM is 1073741824"),
+            "{text}"
+        );
     }
 }

@@ -8,7 +8,7 @@ use std::rc::Rc;
 
 use bsp::command::Command;
 use bsp::layout;
-use bsp::record::{Cause, Record, Status};
+use bsp::record::{Record, Status};
 use bsp::specification::Image;
 use eventprop_core::program::Run;
 use s2_emu::{Machine, Options, RunError};
@@ -18,7 +18,7 @@ use s2_hal::mock::fault::FaultPlan;
 use s2_hal::topology::PeId;
 
 use super::Setup;
-use super::chip::{Executor, OnChip, rank};
+use super::chip::{Executor, IMAGE_HINT, OnChip, causes, image_file};
 use crate::error::{Error, Result};
 use crate::experiment::Routing;
 use crate::mapping::{Mapping, Placement};
@@ -158,28 +158,10 @@ impl Silicon {
             .iter()
             .map(|placement| Ok((placement, self.record(placement.pe)?)))
             .collect::<Result<_>>()?;
-        let mut causes: Vec<_> = records
-            .iter()
-            .filter(|(_, record)| record.status().is_some_and(Status::is_stopped))
-            .map(|(placement, record)| {
-                // Of programs that stop, those that only waited too long come last.
-                let waiting = match record.cause() {
-                    Some(Cause::TimeOut(waiting)) => Some(waiting),
-                    _ => None,
-                };
-                let source = waiting.and_then(|waiting| waiting.source());
-                let named = source.map_or(String::new(), |n| {
-                    format!(" (source {n} is {})", mapping.describe(n))
-                });
-                let text = format!("{record}, {}{named}", placement.role);
-                (waiting.map(|waiting| rank(&waiting)), text)
-            })
-            .collect();
-        // What stands first is nearest to the cause: the others wait for it.
-        causes.sort_by_key(|&(rank, _)| rank);
-        let texts: Vec<_> = causes.into_iter().take(8).map(|(_, text)| text).collect();
+        if let Some(error) = causes(mapping, records.into_iter()) {
+            return Err(error);
+        }
         match outcome {
-            _ if !texts.is_empty() => Err(Error::new(texts.join("; ")).at("chip")),
             Ok(_) => Ok(()),
             Err(RunError::Fault(fault)) => Err(Error::new(fault.to_string()).at("chip")),
             Err(error) => Err(Error::new(error.to_string()).at("chip")),
@@ -225,10 +207,10 @@ fn sram(pe: PeId, offset: u32) -> Result<Address> {
 }
 
 fn open(folder: &Path, image: Image) -> Result<s2_emu::Image> {
-    let path = folder.join(image.name());
+    let path = image_file(folder, image);
     s2_emu::Image::open(&path).map_err(|error| {
         Error::new(error.to_string())
             .at(path.display().to_string())
-            .hint("build the images with `cargo run --release -- firmware`, or name their folder in backend.firmware")
+            .hint(IMAGE_HINT)
     })
 }

@@ -1,5 +1,6 @@
 //! The backend `mock`: the four on-chip programs on the host model of the chip.
 
+use bsp::specification::{self, Specified};
 use eventprop_core::program::input::Input;
 use eventprop_core::program::layer::Layer;
 use eventprop_core::program::loss::Loss;
@@ -27,7 +28,7 @@ pub struct Model {
 }
 
 /// A program of `eventprop-core` as the model of the chip runs it.
-struct Running {
+pub struct Running {
     program: AnyProgram,
     kernels: Vectorised,
 }
@@ -54,7 +55,34 @@ impl Running {
         })
     }
 
-    fn start(&mut self, run: Run, memory: &mut [u64]) -> std::result::Result<(), Fault> {
+    /// The program that a data specification is for (the words from
+    /// [`SPECIFICATION`](bsp::layout::SPECIFICATION) on), and the words of its receive ring.
+    ///
+    /// # Errors
+    /// What is wrong with the specification.
+    pub fn specified(words: &[u32]) -> std::result::Result<(Self, usize), specification::Error> {
+        fn read<P: Specified>(
+            words: &[u32],
+            program: fn(P::Config) -> mapping::Program,
+        ) -> std::result::Result<mapping::Program, specification::Error> {
+            specification::read::<P>(words).map(|body| program(body.config))
+        }
+        let program = read::<Input>(words, mapping::Program::Input)
+            .or_else(|_| read::<Layer>(words, mapping::Program::Layer))
+            .or_else(|_| read::<Loss>(words, mapping::Program::Loss))
+            .or_else(|_| read::<Optimizer>(words, mapping::Program::Optimizer))?;
+        let ring = program.ring_words();
+        let running = Self::new(&program)
+            .map_err(|_| specification::Error::Configuration("the program refuses it"))?;
+        Ok((running, ring))
+    }
+
+    /// Begins a run; `memory` is the PE's whole SRAM.
+    ///
+    /// # Errors
+    /// What the program cannot do.
+    pub fn start(&mut self, run: Run, memory: &mut [u64]) -> std::result::Result<(), Fault> {
+        let memory = data(memory);
         match &mut self.program {
             AnyProgram::Input(program) => program.start(run, memory),
             AnyProgram::Layer(program) => program.start(run, memory),
@@ -63,7 +91,8 @@ impl Running {
         }
     }
 
-    fn waiting(&self) -> Waiting {
+    /// What the program waits for.
+    pub fn waiting(&self) -> Waiting {
         match &self.program {
             AnyProgram::Input(program) => program.waiting(),
             AnyProgram::Layer(program) => program.waiting(),
@@ -217,7 +246,7 @@ impl Executor for Model {
     fn run(&mut self, mapping: &Mapping, run: Run) -> Result<()> {
         for (pe, program) in &mut self.programs {
             program
-                .start(run, data(self.chip.sram(*pe)))
+                .start(run, self.chip.sram(*pe))
                 .map_err(|fault| Error::new(format!("{pe}: {fault}")))?;
         }
         match self.chip.run(&mut self.programs) {

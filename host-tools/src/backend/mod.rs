@@ -11,6 +11,7 @@
 //! bits. Gradients are `[pre][post]`, raw `i64` with 18 fraction bits, summed over the samples of a
 //! minibatch; `dL/dw` of the sum is the synaptic time constant in milliseconds times the value.
 
+pub mod board;
 pub mod chip;
 pub mod direct;
 #[cfg(feature = "emulated")]
@@ -367,6 +368,10 @@ pub fn build(setup: Setup) -> Result<Box<dyn Backend>> {
         BackendKind::Emulated => Box::new(emulated::Emulated::new(setup)?),
         #[cfg(not(feature = "emulated"))]
         BackendKind::Emulated => return Err(no_emulator("train").at("backend.kind")),
+        BackendKind::Board => Box::new(board::Board::new(
+            &setup,
+            Box::new(crate::link::Unobserved),
+        )?),
     })
 }
 

@@ -1,16 +1,22 @@
-//! The command line: `eventprop train`, `compare`, `verify`, `map`, `profile`, `dataset` and `firmware`.
+//! The command line: `eventprop train`, `gradients`, `weights`, `compare`, `verify`, `map`, `profile`, `dataset`,
+//! `firmware` and `board`.
 //!
 //! Exit status: 0 when all went well, 1 when a verification is outside its tolerance, 2 for
 //! everything that a person has to put right, with one error message on the standard error.
 
+mod bar;
+mod board;
+mod choice;
 mod compare;
 mod dataset;
 mod firmware;
+mod gradients;
 mod map;
 mod profile;
 mod progress;
 mod train;
 mod verify;
+mod weights;
 
 use std::io::{ErrorKind, Write};
 use std::path::Path;
@@ -22,7 +28,7 @@ use crate::error::{Error, Result};
 use crate::report;
 
 /// Trains spiking neural networks with EventProp: in this process, on a model of SpiNNaker2, or by its firmware on
-/// emulated processing elements.
+/// emulated processing elements or a board.
 #[derive(Parser)]
 #[command(name = "eventprop", version, max_term_width = 100)]
 struct Cli {
@@ -33,24 +39,30 @@ struct Cli {
 #[derive(Subcommand)]
 enum Command {
     Train(Box<train::Args>),
+    Gradients(gradients::Args),
+    Weights(weights::Args),
     Compare(compare::Args),
     Verify(verify::Args),
     Map(map::Args),
     Profile(profile::Args),
     Dataset(dataset::Args),
     Firmware(firmware::Args),
+    Board(board::Args),
 }
 
 /// Runs the command that the process was started with.
 pub fn run() -> ExitCode {
     let result = match Cli::parse().command {
         Command::Train(args) => train::run(&args),
+        Command::Gradients(args) => gradients::run(&args),
+        Command::Weights(args) => weights::run(&args),
         Command::Compare(args) => compare::run(&args),
         Command::Verify(args) => verify::run(&args),
         Command::Map(args) => map::run(&args),
         Command::Profile(args) => profile::run(&args),
         Command::Dataset(args) => dataset::run(&args),
         Command::Firmware(args) => firmware::run(&args),
+        Command::Board(args) => board::run(&args),
     };
     result.unwrap_or_else(|error| {
         eprintln!("error: {error}");

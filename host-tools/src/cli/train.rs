@@ -8,11 +8,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use clap::builder::PossibleValuesParser;
 
+use super::bar::Bar;
+use super::choice::BackendFlags;
 use super::progress::Progress;
-use super::{Json, print};
-use crate::backend::{self, Backend};
+use super::{Json, gradients, print};
+use crate::backend::Backend;
 use crate::error::{Error, Result};
-use crate::experiment::{BackendKind, DatasetKind, Experiment, Override, Scheme};
+use crate::experiment::{DatasetKind, Experiment, Override, Scheme};
 use crate::report::summary::Summary;
 use crate::report::{self, arrays, history, plots, write_file};
 use crate::training::checkpoint::{self, Checkpoint};
@@ -29,17 +31,14 @@ Examples:
   eventprop train
   eventprop train --scheme grid --epochs 40 --out runs/grid
   eventprop train my-experiment.toml --backend direct --hidden 64,32 --json -
+  eventprop train my-experiment.toml --backend board:/dev/ttyACM0
   eventprop train --resume runs/exact-seed1")]
 pub(super) struct Args {
     /// Experiment file (TOML); every key has a default, `experiment.toml` of a run shows them all
     #[arg(value_name = "EXPERIMENT.toml")]
     experiment: Option<PathBuf>,
-    #[arg(long, help = with_default(
-        "What executes the network: this process, the on-chip programs on a model of the chip, or \
-         their firmware on emulated processing elements (needs the feature `emulated`)",
-        |e| e.backend.kind.to_string(),
-    ), value_name = "KIND", value_parser = PossibleValuesParser::new(BackendKind::NAMES))]
-    backend: Option<String>,
+    #[command(flatten)]
+    backend: BackendFlags,
     #[arg(long, help = "Spikes between steps (exact) or at steps (grid); decides the other defaults \
                         [default: exact]",
           value_name = "SCHEME", value_parser = PossibleValuesParser::new(Scheme::NAMES))]
@@ -68,6 +67,9 @@ pub(super) struct Args {
     #[arg(long, help = with_default("Samples per minibatch", |e| e.training.batch.to_string()),
           value_name = "B")]
     batch: Option<u32>,
+    /// Start with these weights instead of random ones; a copy stays in the folder as start.npz
+    #[arg(long, value_name = "FILE.npz", conflicts_with = "resume")]
+    weights: Option<PathBuf>,
     /// Folder for the results [default: runs/SCHEME-seedS, with a number if that exists]
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
@@ -110,7 +112,6 @@ impl Args {
         let number = |value: Option<u32>| value.map(|n| toml::Value::from(i64::from(n)));
         // Seeds beyond an i64 are refused by the parser of the flag.
         let seed = |value: Option<u64>| value.map(|n| toml::Value::from(n as i64));
-        put("--backend", "backend.kind", text(&self.backend));
         put("--scheme", "network.scheme", text(&self.scheme));
         put(
             "--hidden",
@@ -132,6 +133,7 @@ impl Args {
             seed(self.delivery_seed),
         );
         put("--batch", "training.batch", number(self.batch));
+        overrides.extend(self.backend.overrides());
         overrides
     }
 }
@@ -145,11 +147,16 @@ pub(super) fn run(args: &Args) -> Result<ExitCode> {
     };
     let experiment = Experiment::load(file.as_deref(), &args.overrides())?;
     let plan = Plan::new(experiment)?;
-    let state = match &args.resume {
+    let mut state = match &args.resume {
         Some(folder) => Checkpoint::read(&folder.join(checkpoint::FILE_NAME), &plan)?,
         None => State::new(&plan),
     };
-    let mut backend = backend::build(plan.setup())?;
+    let mut start = None;
+    if let Some(path) = &args.weights {
+        state.weights = arrays::read_weights(path, &plan.dims)?;
+        start = Some(arrays::weights_npz(&state.weights)?);
+    }
+    let mut backend = gradients::build(&plan, false, Bar::boxed(args.quiet, false))?;
     let folder = match (&args.resume, &args.out) {
         (Some(folder), _) => folder.clone(),
         (None, Some(folder)) => prepare_folder(folder)?,
@@ -159,6 +166,9 @@ pub(super) fn run(args: &Args) -> Result<ExitCode> {
         &folder.join(report::EXPERIMENT),
         plan.experiment.to_toml().as_bytes(),
     )?;
+    if let Some(start) = start {
+        write_file(&folder.join(report::START), &start)?;
+    }
 
     let stop = stop_on_signal()?;
     let checkpoint = folder.join(checkpoint::FILE_NAME);
@@ -200,6 +210,7 @@ fn prepare_folder(folder: &Path) -> Result<PathBuf> {
     report::check_writable(&folder.join(report::SUMMARY))?;
     for name in [
         report::HISTORY,
+        report::START,
         report::WEIGHTS,
         report::GRADIENTS,
         report::SUMMARY,

@@ -99,7 +99,7 @@ impl Sets {
             let mut set = read(path)?;
             set.fit(&train)
                 .map_err(|error| error.at(path.display().to_string()))?;
-            Ok(set)
+            Ok::<_, Error>(set)
         });
         train
             .check_classes()

@@ -2,20 +2,15 @@
 //! `f64` or `f32`) and `labels` (`[sample]`, any whole-number type), or one array (`.npy`) whose
 //! last column is the label.
 
-use std::io::{Cursor, Read};
+use std::io::Cursor;
 use std::path::Path;
 
 use ndarray::{Array1, Array2, ArrayD};
-use ndarray_npy::npy::header::Header;
-use ndarray_npy::{NpzWriter, ReadNpyExt, ReadableElement, WriteNpyExt};
+use ndarray_npy::{NpzWriter, WriteNpyExt};
 
 use super::{Dataset, MAX_CLASSES, ending};
 use crate::error::{Error, Result};
-
-/// Longest array file that is read, so that a damaged length cannot ask for all memory.
-const MAX_BYTES: u64 = 1 << 32;
-/// Longest header of an array file; NumPy's own are below 200 bytes.
-const MAX_HEADER: usize = 4096;
+use crate::npy;
 
 /// Reads a file, `.npy` or `.npz` by its ending.
 ///
@@ -37,27 +32,15 @@ pub fn read(path: &Path) -> Result<Dataset> {
 /// # Errors
 /// As [`read`].
 pub fn parse_npz(bytes: &[u8]) -> Result<Dataset> {
-    let broken = |error| Error::new(format!("not a NumPy archive (.npz): {error}"));
-    let mut archive = zip::ZipArchive::new(Cursor::new(bytes)).map_err(broken)?;
+    let mut archive = npy::Archive::open(bytes)?;
     let mut member = |name: &str| {
-        let missing = || {
+        archive.member(name)?.ok_or_else(|| {
             Error::new(format!("the array `{name}` is missing"))
                 .hint("an archive holds `features` [sample][feature] and `labels` [sample]")
-        };
-        let file_name = format!("{name}.npy");
-        let index = archive
-            .index_for_name(&file_name)
-            .or_else(|| archive.index_for_name(name))
-            .ok_or_else(missing)?;
-        let file = archive.by_index(index).map_err(broken)?;
-        let mut content = Vec::new();
-        file.take(MAX_BYTES)
-            .read_to_end(&mut content)
-            .map_err(|error| Error::new(format!("the array `{name}` cannot be read: {error}")))?;
-        Ok::<_, Error>(content)
+        })
     };
-    let features = decode_floats(&member("features")?, "features")?;
-    let labels = decode_labels(&member("labels")?, "labels")?;
+    let features = npy::floats(&member("features")?, "features")?;
+    let labels = npy::integers(&member("labels")?, "labels")?;
     let &[samples, width] = features.shape() else {
         return Err(wrong_shape("features", 2, &features));
     };
@@ -83,7 +66,7 @@ pub fn parse_npz(bytes: &[u8]) -> Result<Dataset> {
 /// # Errors
 /// As [`read`].
 pub fn parse_npy(bytes: &[u8]) -> Result<Dataset> {
-    let table = decode_floats(bytes, "table")?;
+    let table = npy::floats(bytes, "table")?;
     let &[samples, columns] = table.shape() else {
         return Err(wrong_shape("table", 2, &table));
     };
@@ -160,92 +143,6 @@ fn wrong_shape<T>(name: &str, expected: usize, array: &ArrayD<T>) -> Error {
         "`{name}` has the shape {:?}; {expected} dimensions are needed",
         array.shape()
     ))
-}
-
-fn decode_floats(bytes: &[u8], name: &str) -> Result<ArrayD<f64>> {
-    match type_of(bytes, name)?.as_str() {
-        "<f8" | ">f8" => decode::<f64>(bytes, name),
-        "<f4" | ">f4" => Ok(decode::<f32>(bytes, name)?.mapv(f64::from)),
-        other => Err(Error::new(format!(
-            "`{name}` holds the type `{other}`; float64 or float32 is needed"
-        ))),
-    }
-}
-
-fn decode_labels(bytes: &[u8], name: &str) -> Result<ArrayD<i64>> {
-    // Values beyond an i64 are out of range anyway.
-    let unsigned = |value: u64| i64::try_from(value).unwrap_or(i64::MAX);
-    match type_of(bytes, name)?.as_str() {
-        "|u1" => Ok(decode::<u8>(bytes, name)?.mapv(i64::from)),
-        "|i1" => Ok(decode::<i8>(bytes, name)?.mapv(i64::from)),
-        "<u2" | ">u2" => Ok(decode::<u16>(bytes, name)?.mapv(i64::from)),
-        "<i2" | ">i2" => Ok(decode::<i16>(bytes, name)?.mapv(i64::from)),
-        "<u4" | ">u4" => Ok(decode::<u32>(bytes, name)?.mapv(i64::from)),
-        "<i4" | ">i4" => Ok(decode::<i32>(bytes, name)?.mapv(i64::from)),
-        "<u8" | ">u8" => Ok(decode::<u64>(bytes, name)?.mapv(unsigned)),
-        "<i8" | ">i8" => decode::<i64>(bytes, name),
-        other => Err(Error::new(format!(
-            "`{name}` holds the type `{other}`; a whole-number type is needed"
-        ))),
-    }
-}
-
-/// Checks the header before anything is allocated by it, and gives the element type.
-fn type_of(bytes: &[u8], name: &str) -> Result<String> {
-    let broken = |what: &str| Error::new(format!("`{name}` is not a NumPy array: {what}"));
-    // Magic (6 bytes), version (2), length of the header (2 bytes in version 1, else 4).
-    let length = match bytes {
-        [_, _, _, _, _, _, 1, _, a, b, ..] => usize::from(u16::from_le_bytes([*a, *b])),
-        [_, _, _, _, _, _, _, _, a, b, c, d, ..] => {
-            usize::try_from(u32::from_le_bytes([*a, *b, *c, *d])).unwrap_or(usize::MAX)
-        }
-        _ => return Err(broken("the file is cut off")),
-    };
-    if length > MAX_HEADER {
-        return Err(broken("the header is too long"));
-    }
-    // The header's parser recurses at brackets; no true header nests deeper than one tuple in a
-    // dictionary, or a list of tuples for compound types.
-    let header = &bytes[..bytes.len().min(length + 12)];
-    if header
-        .iter()
-        .filter(|&&byte| matches!(byte, b'(' | b'[' | b'{'))
-        .count()
-        > 64
-    {
-        return Err(broken("the header is not a simple type"));
-    }
-    let mut rest = bytes;
-    let header = Header::from_reader(&mut rest).map_err(|error| broken(&error.to_string()))?;
-    let kind = header
-        .type_descriptor
-        .as_string()
-        .ok_or_else(|| broken("compound types are not read"))?
-        .clone();
-    let size = kind
-        .get(2..)
-        .and_then(|digits| digits.parse::<usize>().ok());
-    let expected = header
-        .shape
-        .iter()
-        .try_fold(1_usize, |product, &extent| product.checked_mul(extent))
-        .zip(size)
-        .and_then(|(elements, size)| elements.checked_mul(size));
-    match expected {
-        Some(expected) if expected == rest.len() => Ok(kind),
-        Some(expected) if size != Some(0) => Err(broken(&format!(
-            "{} bytes of data; shape and type ask for {expected}",
-            rest.len()
-        ))),
-        _ => Err(broken(&format!(
-            "type `{kind}` or its shape is not supported"
-        ))),
-    }
-}
-
-fn decode<T: ReadableElement>(bytes: &[u8], name: &str) -> Result<ArrayD<T>> {
-    ArrayD::read_npy(bytes)
-        .map_err(|error| Error::new(format!("`{name}` is not a NumPy array: {error}")))
 }
 
 /// The set as an archive with `features` (`f64`) and `labels` (`u8`).

@@ -122,6 +122,19 @@ impl Field for f64 {
     }
 }
 
+impl Field for String {
+    fn from_toml(value: &Toml) -> Result<Self, Mismatch> {
+        match value {
+            Toml::String(text) if !text.is_empty() => Ok(text.clone()),
+            _ => Err(Mismatch::expected("a text in quotes")),
+        }
+    }
+
+    fn to_toml(&self) -> Toml {
+        Toml::String(self.clone())
+    }
+}
+
 impl Field for PathBuf {
     fn from_toml(value: &Toml) -> Result<Self, Mismatch> {
         match value {

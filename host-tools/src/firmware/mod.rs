@@ -17,7 +17,6 @@ use std::fmt::Write as _;
 use bsp::layout;
 use eventprop_core::program::{input::Input, layer::Layer, loss::Loss, optimizer::Optimizer};
 use object::{Object as _, ObjectSection as _};
-use s2_hal::topology::PES;
 use serde::Serialize;
 
 use crate::error::{Error, Result};
@@ -56,9 +55,7 @@ fn heap(image: &str) -> u32 {
         "layer" => size_of::<Layer>(),
         "loss" => size_of::<Loss>(),
         "optimizer" => size_of::<Optimizer>(),
-        // Status and run of each PE; no ring.
-        "monitor" => return (PES * 2 * size_of::<u32>()) as u32,
-        // Examples take nothing.
+        // The monitor and examples take nothing.
         _ => return 0,
     };
     (layout::HEAP_RING_BYTES + state) as u32
@@ -319,7 +316,7 @@ mod tests {
 
     #[test]
     fn programs_and_the_largest_ring_on_the_heap_leave_room_for_statics() {
-        for image in ["input", "layer", "loss", "optimizer", "monitor"] {
+        for image in ["input", "layer", "loss", "optimizer"] {
             let heap = heap(image);
             assert!(
                 heap > 0 && heap < statics_budget() / 4 * 3,

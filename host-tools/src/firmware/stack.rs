@@ -367,6 +367,23 @@ impl<'a> Image<'a> {
                     }
                     follows = false;
                 }
+                Op::JumpTable => {
+                    // Aligned to four bytes, each entry a jump of four.
+                    let mut at = next.next_multiple_of(4);
+                    let start = at;
+                    while let Some(Instruction {
+                        size: 4,
+                        op: Op::Jump(target),
+                    }) = self.instruction(at).filter(|_| inside(at))
+                    {
+                        go(&mut body, depth, target);
+                        at += 4;
+                    }
+                    if at == start {
+                        return Err(self.error(function, address, "a jump without its table"));
+                    }
+                    follows = false;
+                }
                 Op::Unsupported => {
                     return Err(self.error(
                         function,

@@ -59,6 +59,8 @@ pub enum Op {
         /// Bytes of an entry, 1 or 2.
         entry: u32,
     },
+    /// Goes to one of the jumps that follow, which are a table.
+    JumpTable,
     /// Makes so many following instructions conditional.
     IfThen(u32),
     /// Writes the lower half of a register and clears the upper one.
@@ -111,7 +113,8 @@ fn narrow(address: u32, code: u16) -> Op {
     let source = code >> 3 & 15;
     let bits = u32::from(code);
     match code {
-        // ADD, MOV with any registers
+        // ADD, MOV with any registers. Compilers write the program counter by MOV for tables of jumps alone.
+        _ if code & 0xff80 == 0x4680 && high_destination == PC => Op::JumpTable,
         _ if code & 0xfd00 == 0x4400 && high_destination == PC => Op::Unsupported,
         _ if code & 0xff00 == 0x4400 && high_destination == SP => Op::Unsupported,
         _ if code & 0xff00 == 0x4600 && high_destination == SP => Op::SetStack(source),
@@ -338,7 +341,8 @@ mod tests {
             (0, 0x47c8, 0, 2, Op::CallPointer),             // blx r9
             (0, 0x46a5, 0, 2, Op::SetStack(4)),             // mov sp, r4
             (0, 0x466c, 0, 2, Op::Other),                   // mov r4, sp
-            (0, 0x4687, 0, 2, Op::Unsupported),             // mov pc, r0
+            (0, 0x4687, 0, 2, Op::JumpTable),               // mov pc, r0
+            (0, 0x4487, 0, 2, Op::Unsupported),             // add pc, r0
             (0, 0x4485, 0, 2, Op::Unsupported),             // add sp, r0
             (0x100, 0xe7fe, 0, 2, Op::Jump(0x100)),         // b .
             (0x100, 0xd0fc, 0, 2, Op::Branch(0xfc)),        // beq .-4

@@ -1,37 +1,60 @@
 //! Weights and gradients as NumPy archives, and their digests.
+//!
+//! An archive holds for each weight layer, from 1, three arrays:
+//!
+//! | array | content |
+//! |---|---|
+//! | `layer1` | `float64`, `[post][pre]`: the values in their unit |
+//! | `layer1_raw` | whole numbers, `[post][pre]`: the fixed-point values, exact |
+//! | `layer1_scale` | `float64`, no dimension: `layer1 = layer1_raw * layer1_scale` |
+//!
+//! and one array `about` (`uint8`), the text of a JSON object that says what the values are, their unit and
+//! format, and their digest. In Python:
+//!
+//! ```python
+//! archive = numpy.load("gradients.npz")
+//! archive["layer1"], json.loads(archive["about"].tobytes())
+//! ```
 
 use std::io::Cursor;
+use std::path::Path;
 
-use ndarray::Array2;
+use ndarray::{Array0, Array1, Array2, ArrayD, Dimension};
 use ndarray_npy::{NpzWriter, WritableElement};
+use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
 use super::hex;
-use crate::backend::{GRADIENT_FRACTION_BITS, LayerGradient, LayerWeights, WEIGHT_FRACTION_BITS};
+use crate::backend::{
+    GRADIENT_FRACTION_BITS, LayerGradient, LayerWeights, WEIGHT_FRACTION_BITS, WEIGHT_LIMIT,
+};
 use crate::error::{Error, Result};
+use crate::npy;
+use crate::training::to_raw_weight;
 
-/// Weights as an archive: for each weight layer, from 1, `layer1` (`f64`) and `layer1_raw` (`i32`,
-/// 20 fraction bits), both `[post][pre]`.
+/// Weights as an archive; the raw values are `int32` with 20 fraction bits.
 ///
 /// # Errors
 /// More than the archive format holds.
 pub fn weights_npz(layers: &[LayerWeights]) -> Result<Vec<u8>> {
-    let scale = f64::from(1_u32 << WEIGHT_FRACTION_BITS);
+    let scale = 1.0 / f64::from(1_u32 << WEIGHT_FRACTION_BITS);
     let mut archive = Archive::new();
     for (index, layer) in layers.iter().enumerate() {
         let raw = by_post(layer.inputs, layer.neurons, &layer.values)?;
-        archive.add(
-            format!("layer{}", index + 1),
-            &raw.mapv(|w| f64::from(w) / scale),
-        )?;
-        archive.add(format!("layer{}_raw", index + 1), &raw)?;
+        archive.layer(index, &raw, f64::from, scale)?;
     }
-    archive.finish()
+    archive.finish(&json!({
+        "content": "weights",
+        "axes": ["post", "pre"],
+        "unit": "1 (the threshold is 1)",
+        "raw": format!("{WEIGHT_FRACTION_BITS} fraction bits"),
+        "sha256": weights_sha256(layers),
+    }))
 }
 
-/// Gradients as an archive: for each weight layer, from 1, `layer1` (`f64`: `dL/dw` of the mean
-/// loss over a minibatch of `samples`, times in milliseconds) and `layer1_raw` (`i64`, 18 fraction
-/// bits: the sum over the minibatch, before the synaptic time constant), both `[post][pre]`.
+/// Gradients as an archive: `dL/dw` of the mean loss over a minibatch of `samples`, times in milliseconds.
+/// The raw values are `int64` with 18 fraction bits: the sum over the minibatch, before the synaptic time
+/// constant.
 ///
 /// # Errors
 /// More than the archive format holds.
@@ -44,13 +67,92 @@ pub fn gradients_npz(
     let mut archive = Archive::new();
     for (index, layer) in layers.iter().enumerate() {
         let raw = by_post(layer.inputs, layer.neurons, &layer.values)?;
-        archive.add(
-            format!("layer{}", index + 1),
-            &raw.mapv(|g| g as f64 * scale),
-        )?;
-        archive.add(format!("layer{}_raw", index + 1), &raw)?;
+        archive.layer(index, &raw, |g| g as f64, scale)?;
     }
-    archive.finish()
+    archive.finish(&json!({
+        "content": "gradients",
+        "axes": ["post", "pre"],
+        "unit": "dL/dw of the minibatch's mean loss; loss and weights have no unit, times are in milliseconds",
+        "raw": format!(
+            "{GRADIENT_FRACTION_BITS} fraction bits, summed over the minibatch, before tau_synapse_ms"
+        ),
+        "samples": samples,
+        "tau_synapse_ms": tau_synapse_ms,
+        "sha256": gradients_sha256(layers),
+    }))
+}
+
+/// Reads weights for a network of these layers (input channels, hidden layers, outputs) from an archive as
+/// [`weights_npz`] makes them. `layer1` alone is enough; it is rounded to nearest then.
+///
+/// # Errors
+/// A file that cannot be read, an array that is missing, of another shape than the network's, or with a
+/// value that is no weight.
+pub fn read_weights(path: &Path, dims: &[usize]) -> Result<Vec<LayerWeights>> {
+    let bytes = std::fs::read(path).map_err(|error| Error::io("read", path, &error))?;
+    parse_weights(&bytes, dims).map_err(|error| error.at(path.display().to_string()))
+}
+
+fn parse_weights(bytes: &[u8], dims: &[usize]) -> Result<Vec<LayerWeights>> {
+    let mut archive = npy::Archive::open(bytes)?;
+    let shapes: Vec<_> = dims.windows(2).map(|pair| (pair[0], pair[1])).collect();
+    let network = || {
+        let dims: Vec<_> = dims.iter().map(ToString::to_string).collect();
+        format!("the network is {}", dims.join("-"))
+    };
+    let mut layers = Vec::new();
+    for (index, &(inputs, neurons)) in shapes.iter().enumerate() {
+        let name = format!("layer{}", index + 1);
+        let raw_name = format!("{name}_raw");
+        let raw = if let Some(bytes) = archive.member(&raw_name)? {
+            npy::integers(&bytes, &raw_name)?.mapv(|raw| i32::try_from(raw).ok().filter(is_weight))
+        } else if let Some(bytes) = archive.member(&name)? {
+            let values = npy::floats(&bytes, &name)?;
+            values.mapv(|w| (w.abs() <= WEIGHT_LIMIT).then(|| to_raw_weight(w)))
+        } else {
+            return Err(Error::new(format!("the array `{name}` is missing; {}", network()))
+                .hint("for each weight layer an archive of weights holds `layer1` [post][pre], `layer2`, ..."));
+        };
+        if raw.shape() != [neurons, inputs] {
+            return Err(Error::new(format!(
+                "`{name}` has the shape {:?}; {}, which takes [{neurons}, {inputs}] ([post][pre])",
+                raw.shape(),
+                network()
+            )));
+        }
+        layers.push(LayerWeights {
+            inputs,
+            neurons,
+            values: by_pre(&name, raw)?,
+        });
+    }
+    let further = format!("layer{}", layers.len() + 1);
+    if archive.member(&further)?.is_some() {
+        return Err(Error::new(format!(
+            "`{further}` is too many; {}",
+            network()
+        )));
+    }
+    Ok(layers)
+}
+
+fn is_weight(raw: &i32) -> bool {
+    f64::from(raw.unsigned_abs()) <= WEIGHT_LIMIT * f64::from(1_u32 << WEIGHT_FRACTION_BITS)
+}
+
+/// Turns `[post][pre]` into `[pre][post]`, if every value is a weight.
+fn by_pre(name: &str, raw: ArrayD<Option<i32>>) -> Result<Vec<i32>> {
+    let values = raw.reversed_axes();
+    let wrong = |at: &[usize]| {
+        Error::new(format!(
+            "`{name}`, post {}, pre {}: no weight; weights are from -{WEIGHT_LIMIT} to {WEIGHT_LIMIT}",
+            at[1], at[0]
+        ))
+    };
+    values
+        .indexed_iter()
+        .map(|(at, value)| value.ok_or_else(|| wrong(at.slice())))
+        .collect()
 }
 
 /// SHA-256 of the raw weights: `i32`, little-endian, layer by layer, `[pre][post]`.
@@ -89,11 +191,31 @@ impl Archive {
         }
     }
 
-    fn add<T: WritableElement>(&mut self, name: String, array: &Array2<T>) -> Result<()> {
-        self.writer.add_array(name, array).map_err(failed)
+    /// Adds the arrays of a weight layer, counted from 0.
+    fn layer<T: WritableElement + Copy>(
+        &mut self,
+        index: usize,
+        raw: &Array2<T>,
+        number: impl Fn(T) -> f64,
+        scale: f64,
+    ) -> Result<()> {
+        let name = format!("layer{}", index + 1);
+        let writer = &mut self.writer;
+        writer
+            .add_array(name.as_str(), &raw.mapv(|value| number(value) * scale))
+            .map_err(failed)?;
+        writer
+            .add_array(format!("{name}_raw"), raw)
+            .map_err(failed)?;
+        let scale = Array0::from_elem((), scale);
+        writer
+            .add_array(format!("{name}_scale"), &scale)
+            .map_err(failed)
     }
 
-    fn finish(self) -> Result<Vec<u8>> {
+    fn finish(mut self, about: &Value) -> Result<Vec<u8>> {
+        let about = Array1::from_vec(about.to_string().into_bytes());
+        self.writer.add_array("about", &about).map_err(failed)?;
         Ok(self.writer.finish().map_err(failed)?.into_inner())
     }
 }
@@ -109,14 +231,17 @@ mod tests {
 
     use super::*;
 
-    #[test]
-    fn archives_hold_post_by_pre_in_true_units() {
-        let weights = LayerWeights {
+    fn weights() -> Vec<LayerWeights> {
+        vec![LayerWeights {
             inputs: 2,
             neurons: 3,
             values: vec![1 << 20, 2 << 20, 3 << 20, -(1 << 19), 0, 1],
-        };
-        let bytes = weights_npz(&[weights]).unwrap();
+        }]
+    }
+
+    #[test]
+    fn archives_hold_post_by_pre_in_true_units() {
+        let bytes = weights_npz(&weights()).unwrap();
         let mut reader = NpzReader::new(Cursor::new(bytes)).unwrap();
         let layer = reader
             .by_name::<OwnedRepr<f64>, ndarray::Ix2>("layer1")
@@ -141,6 +266,53 @@ mod tests {
             .by_name::<OwnedRepr<f64>, ndarray::Ix2>("layer1")
             .unwrap();
         assert_eq!(layer, array![[1.25], [-0.625]]);
+        let scale = reader
+            .by_name::<OwnedRepr<f64>, ndarray::Ix0>("layer1_scale")
+            .unwrap();
+        assert_eq!(scale.into_scalar() * f64::from(1 << 18), 1.25);
+        let about = reader
+            .by_name::<OwnedRepr<u8>, ndarray::Ix1>("about")
+            .unwrap();
+        let about: Value = serde_json::from_slice(&about.to_vec()).unwrap();
+        assert_eq!(about["content"], "gradients");
+        assert_eq!(about["samples"], 4);
+    }
+
+    #[test]
+    fn weights_read_back_the_same_bits() {
+        let bytes = weights_npz(&weights()).unwrap();
+        assert_eq!(parse_weights(&bytes, &[2, 3]).unwrap(), weights());
+        // As somebody may write them in Python.
+        let mut writer = NpzWriter::new(Cursor::new(Vec::new()));
+        let values = array![[1.0, -0.5], [2.0, 0.0], [3.0, 1.0 / 1_048_576.0]];
+        writer.add_array("layer1", &values).unwrap();
+        let bytes = writer.finish().unwrap().into_inner();
+        assert_eq!(parse_weights(&bytes, &[2, 3]).unwrap(), weights());
+    }
+
+    #[test]
+    fn weights_of_another_network_are_refused() {
+        let bytes = weights_npz(&weights()).unwrap();
+        let refused = |dims: &[usize]| parse_weights(&bytes, dims).unwrap_err().to_string();
+        assert_eq!(
+            refused(&[3, 2]),
+            "`layer1` has the shape [3, 2]; the network is 3-2, which takes [2, 3] ([post][pre])"
+        );
+        assert!(
+            refused(&[2, 3, 4]).starts_with("the array `layer2` is missing; the network is 2-3-4")
+        );
+        assert_eq!(refused(&[2]), "`layer1` is too many; the network is 2");
+
+        for wrong in [32.5, f64::NAN, f64::INFINITY] {
+            let mut writer = NpzWriter::new(Cursor::new(Vec::new()));
+            writer.add_array("layer1", &array![[1.0, wrong]]).unwrap();
+            let bytes = writer.finish().unwrap().into_inner();
+            let error = parse_weights(&bytes, &[2, 1]).unwrap_err();
+            assert_eq!(
+                error.to_string(),
+                "`layer1`, post 0, pre 1: no weight; weights are from -32 to 32"
+            );
+        }
     }
 
     #[test]

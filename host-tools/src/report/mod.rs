@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `experiment.toml` | the experiment with every key; running it again gives the same bits |
 //! | `history.csv` | loss, accuracy and spikes per epoch ([`history`]) |
+//! | `start.npz` | the weights that it started with, if `--weights` named some ([`arrays`]) |
 //! | `weights.npz` | the selected weights ([`arrays`]) |
 //! | `gradients.npz` | the gradients of the last minibatch ([`arrays`]) |
 //! | `summary.json` | the result in numbers ([`summary`]) |
@@ -25,6 +26,8 @@ use crate::error::{Error, Result};
 pub const EXPERIMENT: &str = "experiment.toml";
 /// Name of the table of epochs.
 pub const HISTORY: &str = "history.csv";
+/// Name of the file with the weights that a run was told to start with.
+pub const START: &str = "start.npz";
 /// Name of the weights' file.
 pub const WEIGHTS: &str = "weights.npz";
 /// Name of the gradients' file.

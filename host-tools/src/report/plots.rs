@@ -203,7 +203,10 @@ fn curves(
 /// A fault of the backend.
 pub fn decision_map(plan: &Plan, outcome: &Outcome, backend: &mut dyn Backend) -> Result<String> {
     // Emulated PEs take milliseconds for a sample.
-    let emulated = plan.experiment.backend.kind == BackendKind::Emulated;
+    let emulated = matches!(
+        plan.experiment.backend.kind,
+        BackendKind::Emulated | BackendKind::Board
+    );
     let across = if emulated { MAP_CELLS / 4 } else { MAP_CELLS };
     let centre = |cell: usize| (cell as f64 + 0.5) / across as f64;
     let cells: Vec<(usize, usize)> = (0..across * across)

@@ -1,5 +1,8 @@
 //! What the tests share: the test programs, and a chip that runs one of them.
 
+#[allow(dead_code, reason = "some tests run other programs")]
+pub mod loss;
+
 use std::cell::RefCell;
 use std::io::Write;
 use std::path::{Path, PathBuf};

@@ -289,6 +289,8 @@ impl Chip {
             };
             // Packets of an earlier run may arrive before the start of this one.
             if now.saturating_sub(start) > machine.time_limit {
+                // So that a run that goes on from here comes to what is later.
+                machine.now = machine.now.max(start.saturating_add(machine.time_limit));
                 return Err(RunError::TimeLimit {
                     cycles: machine.time_limit,
                     waiting: waiting(machine),
@@ -367,6 +369,9 @@ impl Chip {
                 state.done = true;
             }
             Err(_) => state.activity = Activity::Off,
+        }
+        for number in machine.periphery.take_stirred() {
+            machine.rouse(number, end);
         }
         result
     }
@@ -565,15 +570,22 @@ impl Machine {
             state.overrun = true;
             state.counters.dropped += 1;
         }
+        self.rouse(to, now);
+    }
+
+    /// Lets a PE's program be polled soon after `time`, for there are news for it.
+    #[inline]
+    fn rouse(&mut self, number: usize, time: u64) {
+        let state = &self.pes[number];
         let wakes = match state.activity {
             Activity::Off => false,
             Activity::Asleep => true,
-            // It waits for the transmitter or for its DMA engine, which may take longer.
-            Activity::Awake(at) => at > now + timing::WAKE && at > state.busy_until,
+            // It waits for the transmitter, for its DMA engine or for a time, which may take longer.
+            Activity::Awake(at) => at > time + timing::WAKE && at > state.busy_until,
         };
         if wakes {
-            let at = (now + timing::WAKE).max(state.busy_until);
-            self.wake(to, at);
+            let at = (time + timing::WAKE).max(state.busy_until);
+            self.wake(number, at);
         }
     }
 

@@ -17,10 +17,13 @@
 //! | [`Pins`](gpio::Pins) | pins of the prototype | [`digital`](embedded_hal::digital) | J, by names |
 //! | `Uart` | serial line of the prototype | embedded-io, embedded-hal-nb | feature `provisional` |
 //! | `FeedThrough` | interrupt masks | – | feature `provisional` |
+//! | `Cores` | control of processors | – | placeholder: feature `provisional` |
 //!
 //! There is no driver of the router, pulse width, true random numbers, locks, power or clocks: their
 //! encodings are not public.
 
+#[cfg(feature = "provisional")]
+pub mod cores;
 mod exp_log;
 pub mod gpio;
 #[cfg(feature = "provisional")]
@@ -104,6 +107,9 @@ pub struct Peripherals<B = Mmio> {
     /// Masks of feed-through interrupts.
     #[cfg(feature = "provisional")]
     pub feed_through: interrupt::FeedThrough<B>,
+    /// Control of the processors of all PEs.
+    #[cfg(feature = "provisional")]
+    pub cores: cores::Cores<B>,
 }
 
 #[cfg(target_os = "none")]
@@ -156,6 +162,8 @@ impl<B: Bus + Clone> Peripherals<B> {
                 management: JibManagement::at(bus.clone(), map::JIB_MANAGEMENT),
                 #[cfg(feature = "provisional")]
                 feed_through: interrupt::FeedThrough::new(bus.clone()),
+                #[cfg(feature = "provisional")]
+                cores: cores::Cores::new(bus.clone()),
                 window: Window::new(bus),
             }
         }

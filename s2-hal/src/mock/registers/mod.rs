@@ -33,9 +33,12 @@
 //! - **UARTs** work byte by byte: reading takes a byte, a byte is sent if the lowest bit of `valid` is
 //!   written, and that field reads back while the writer is busy, which is for ten times the clock
 //!   divider's cycles.
-//! - **Register files of the QuadPEs** lie in the order of PE numbers. Only the masks of feed-through
-//!   interrupts are in the model: a line reaches the PEs that have set its bit.
-//! - **Interrupts** are levels, but for feed-through lines that are raised by hand ([`Periphery::pulse`]).
+//! - **Register files of the QuadPEs** lie in the order of PE numbers. Two kinds of registers are in the model: the
+//!   masks of feed-through interrupts (a line reaches the PEs that have set its bit), and, with the feature
+//!   `provisional`, the control of processors by this project's placeholder encoding, which those who execute
+//!   programs go by ([`Periphery::is_held`]).
+//! - **Interrupts** are levels. A feed-through line that is raised for a moment only, by hand
+//!   ([`Periphery::pulse`]) or by a change of its source, is seen once.
 
 mod bench;
 mod comms;
@@ -375,12 +378,15 @@ impl Registers {
         lines | u64::from(feed_through) << Interrupt::FT_INT_0 as u32
     }
 
-    /// When the next interrupt comes by time alone: of a timer, or the end of a DMA job. `None` if
-    /// none will.
-    pub fn next_event(&mut self, now: u64) -> Option<u64> {
+    /// When the next interrupt comes by time alone: of a timer, the end of a DMA job, or a UART that is ready.
+    /// `None` if none will.
+    pub fn next_event<A: Surroundings + ?Sized>(&mut self, around: &mut A) -> Option<u64> {
+        let now = around.now();
         let timers = self.timers.iter_mut().filter_map(|timer| timer.next(now));
         #[cfg(feature = "provisional")]
         let timers = timers.chain(self.noc_dma.end(now));
-        timers.min()
+        timers
+            .chain(around.periphery().next_event(self.id, now))
+            .min()
     }
 }

@@ -1,9 +1,12 @@
-//! What the PEs of a chip share: register files of the QuadPEs, UARTs, pins, feed-through interrupts.
+//! What the PEs of a chip share: register files of the QuadPEs, UARTs, pins, feed-through interrupts, control of
+//! processors.
 
 use std::collections::VecDeque;
 
 use s2_pac::jibmgmt::{FeedThrough as Sources, FeedThroughSource as Source, JibManagement};
 use s2_pac::map;
+#[cfg(feature = "provisional")]
+use s2_pac::provisional::CoreControl;
 use s2_pac::qpe::QuadPe;
 use s2_pac::register::Value;
 use s2_pac::uart::{Uart as UartBlock, UartRead, UartWrite};
@@ -15,6 +18,10 @@ use crate::topology::{PES, PeId};
 const QUAD_PES_END: u32 = map::QUAD_PE_REGISTERS + 64 * map::QUAD_PE_REGISTERS_BYTES;
 const MASKS: u32 = offset(&QuadPe::INFO, "irq_ft");
 const MASKS_END: u32 = MASKS + 16;
+#[cfg(feature = "provisional")]
+const CORES: u32 = offset(&QuadPe::INFO, "arm_ctrl");
+#[cfg(feature = "provisional")]
+const CORES_END: u32 = CORES + 16;
 
 const PINS_DRIVEN: u32 = map::JIB_MANAGEMENT + offset(&JibManagement::INFO, "gpio_reg_oe");
 const PINS_OUT: u32 = map::JIB_MANAGEMENT + offset(&JibManagement::INFO, "gpio_reg_do");
@@ -37,14 +44,22 @@ pub struct Periphery {
     pins_in: u32,
     sources: Sources,
     /// By the number of the PE.
-    feed_through: [FeedThrough; PES],
+    pes: [Shared; PES],
+    /// Numbers of PEs for which a line was raised, or whose processor was held or let go.
+    stirred: Vec<usize>,
 }
 
+/// What is shared for one PE.
 #[derive(Clone, Copy, Debug, Default)]
-struct FeedThrough {
+struct Shared {
+    /// Feed-through lines that it has enabled.
     mask: u32,
-    /// Lines that were raised by hand and not taken.
+    /// Lines that were raised for a moment and not taken.
     pulses: u8,
+    /// Its processor is held.
+    held: bool,
+    /// Its processor was let go, and nobody has taken note.
+    released: bool,
 }
 
 #[derive(Debug, Default)]
@@ -55,6 +70,8 @@ struct Uart {
     sent: Vec<u8>,
     /// When the writer takes the next byte.
     free: u64,
+    /// Bytes take no time.
+    unpaced: bool,
 }
 
 impl Default for Periphery {
@@ -65,7 +82,8 @@ impl Default for Periphery {
             pins_out: 0,
             pins_in: 0,
             sources: Sources::default(),
-            feed_through: [FeedThrough::default(); PES],
+            pes: [Shared::default(); PES],
+            stirred: Vec::new(),
         }
     }
 }
@@ -97,6 +115,15 @@ impl Periphery {
         self.pins_out & self.pins_driven | self.pins_in & !self.pins_driven
     }
 
+    /// Whether bytes that UART `uart`, 0 or 1, sends take the time that its divider says, as they do at first, or
+    /// none.
+    ///
+    /// # Panics
+    /// If there is no such UART.
+    pub fn pace_uart(&mut self, uart: usize, paced: bool) {
+        self.uarts[uart].unpaced = !paced;
+    }
+
     /// Raises feed-through line `line`, 0 to 3, for a moment: every PE that has enabled it sees the
     /// interrupt once.
     ///
@@ -104,23 +131,75 @@ impl Periphery {
     /// If there is no such line.
     pub fn pulse(&mut self, line: usize) {
         assert!(line < 4, "there are four feed-through lines");
-        for pe in &mut self.feed_through {
-            pe.pulses |= 1 << line & pe.mask as u8;
+        for (number, pe) in self.pes.iter_mut().enumerate() {
+            if pe.mask >> line & 1 == 1 {
+                pe.pulses |= 1 << line;
+                self.stirred.push(number);
+            }
         }
+    }
+
+    /// Holds the processor of a PE, or lets it go, as its control register does.
+    ///
+    /// # Panics
+    /// If the chip has no such PE.
+    pub fn set_held(&mut self, pe: PeId, held: bool) {
+        let number = number(pe).expect("the chip has the PE");
+        let pe = &mut self.pes[number];
+        pe.released |= pe.held && !held;
+        pe.held = held;
+        self.stirred.push(number);
+    }
+
+    /// Whether the processor of a PE is held. A chip that there is none of holds nothing.
+    pub fn is_held(&self, pe: PeId) -> bool {
+        number(pe).is_some_and(|number| self.pes[number].held)
+    }
+
+    /// Whether the processor of a PE has been let go since the last call.
+    pub fn take_release(&mut self, pe: PeId) -> bool {
+        number(pe).is_some_and(|number| std::mem::take(&mut self.pes[number].released))
+    }
+
+    /// Takes the numbers of PEs that should look at what has changed for them.
+    pub(in crate::mock) fn take_stirred(&mut self) -> Vec<usize> {
+        std::mem::take(&mut self.stirred)
+    }
+
+    /// When time alone raises a feed-through line that PE `id` has enabled, if it is not raised already.
+    pub(super) fn next_event(&self, id: PeId, now: u64) -> Option<u64> {
+        let mask = self.pes[number(id)?].mask;
+        let sources = self.line_sources().into_iter().enumerate();
+        let enabled = sources.filter(|(line, _)| mask >> line & 1 == 1);
+        let ends = enabled.filter_map(|(_, source)| match source? {
+            Source::Uart0TxDone | Source::Uart0TxReady => Some(self.uarts[0].free),
+            Source::Uart1TxDone | Source::Uart1TxReady => Some(self.uarts[1].free),
+            _ => None,
+        });
+        ends.filter(|&end| end > now).min()
+    }
+
+    fn line_sources(&self) -> [Option<Source>; 4] {
+        let sources = self.sources;
+        [
+            sources.line_0(),
+            sources.line_1(),
+            sources.line_2(),
+            sources.line_3(),
+        ]
+    }
+
+    /// Lines whose source is raised, as bits.
+    fn levels(&self, now: u64) -> u8 {
+        let sources = self.line_sources().into_iter().enumerate();
+        let raised = sources.filter(|(_, source)| source.is_some_and(|s| self.is_raised(s, now)));
+        raised.fold(0, |lines, (line, _)| lines | 1 << line)
     }
 
     /// Feed-through lines that PE `id` sees raised; takes its pulses.
     pub(super) fn feed_through(&mut self, id: PeId, now: u64) -> u8 {
-        let sources = [
-            self.sources.line_0(),
-            self.sources.line_1(),
-            self.sources.line_2(),
-            self.sources.line_3(),
-        ];
-        let raised =
-            (0..4).filter(|&line| sources[line].is_some_and(|source| self.is_raised(source, now)));
-        let levels = raised.fold(0, |lines, line| lines | 1 << line);
-        let Some(pe) = number(id).map(|number| &mut self.feed_through[number]) else {
+        let levels = self.levels(now);
+        let Some(pe) = number(id).map(|number| &mut self.pes[number]) else {
             return 0;
         };
         levels & pe.mask as u8 | std::mem::take(&mut pe.pulses)
@@ -139,7 +218,13 @@ impl Periphery {
 
     pub(super) fn read(&mut self, address: u32, now: u64) -> Option<u32> {
         Some(match address {
-            map::QUAD_PE_REGISTERS..QUAD_PES_END => self.feed_through[masked(address)?].mask,
+            map::QUAD_PE_REGISTERS..QUAD_PES_END => match shared(address)? {
+                (Register::Mask, pe) => self.pes[pe].mask,
+                #[cfg(feature = "provisional")]
+                (Register::Core, pe) => CoreControl::default()
+                    .with_hold(self.pes[pe].held)
+                    .into_bits(),
+            },
             PINS_DRIVEN => self.pins_driven,
             PINS_OUT => self.pins_out,
             PINS_IN => self.pins(),
@@ -154,12 +239,15 @@ impl Periphery {
 
     pub(super) fn write(&mut self, address: u32, value: u32, now: u64) -> Option<()> {
         match address {
-            map::QUAD_PE_REGISTERS..QUAD_PES_END => {
-                if value > 0xf {
-                    return None;
+            map::QUAD_PE_REGISTERS..QUAD_PES_END => match shared(address)? {
+                (Register::Mask, pe) if value <= 0xf => self.pes[pe].mask = value,
+                #[cfg(feature = "provisional")]
+                (Register::Core, pe) if value <= 1 => {
+                    let held = CoreControl::from_bits(value).hold();
+                    self.set_held(crate::mock::pe(pe), held);
                 }
-                self.feed_through[masked(address)?].mask = value;
-            }
+                _ => return None,
+            },
             PINS_DRIVEN => self.pins_driven = value,
             PINS_OUT => self.pins_out = value,
             SOURCES => {
@@ -167,7 +255,13 @@ impl Periphery {
                 if value & 0xffff != 0 {
                     return None;
                 }
+                let before = self.levels(now);
                 self.sources = Sources::from_bits(value);
+                // However short it is, the interrupt controllers of the PEs see it.
+                let raised = self.levels(now) & !before;
+                for line in (0..4).filter(|line| raised >> line & 1 == 1) {
+                    self.pulse(line);
+                }
             }
             map::UART_0..UARTS_END => {
                 let offset = address - map::UART_0;
@@ -214,7 +308,9 @@ impl Uart {
                     return None;
                 }
                 self.sent.push(value.byte());
-                self.free = now + 10 * u64::from(self.divider);
+                if !self.unpaced {
+                    self.free = now + 10 * u64::from(self.divider);
+                }
             }
             _ => return None,
         }
@@ -222,15 +318,23 @@ impl Uart {
     }
 }
 
-/// Number of the PE whose feed-through mask is at an address.
-fn masked(address: u32) -> Option<usize> {
+/// A register of a QuadPE's register file that is in the model.
+enum Register {
+    Mask,
+    #[cfg(feature = "provisional")]
+    Core,
+}
+
+/// Which register of a QuadPE's register file is at an address, and the number of its PE.
+fn shared(address: u32) -> Option<(Register, usize)> {
     let offset = address - map::QUAD_PE_REGISTERS;
-    let register = offset % map::QUAD_PE_REGISTERS_BYTES;
-    if !(MASKS..MASKS_END).contains(&register) {
-        return None;
-    }
-    let pe = (register - MASKS) / 4;
-    number(PeId::from_noc_id(
-        (4 * (offset / map::QUAD_PE_REGISTERS_BYTES) + pe) as u8,
-    )?)
+    let (register, start) = match offset % map::QUAD_PE_REGISTERS_BYTES {
+        MASKS..MASKS_END => (Register::Mask, MASKS),
+        #[cfg(feature = "provisional")]
+        CORES..CORES_END => (Register::Core, CORES),
+        _ => return None,
+    };
+    let pe = (offset % map::QUAD_PE_REGISTERS_BYTES - start) / 4;
+    let id = 4 * (offset / map::QUAD_PE_REGISTERS_BYTES) + pe;
+    Some((register, number(PeId::from_noc_id(id as u8)?)?))
 }

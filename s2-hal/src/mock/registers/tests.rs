@@ -185,4 +185,23 @@ fn feed_through_lines_reach_the_pes_that_enabled_them() {
     assert_eq!(bench.read(map::UART_0 + 8), 0x161);
     assert_eq!(bench.interrupts() >> 23, 0);
     assert_eq!(bench.read(map::UART_0 + 8), 0);
+    // Line 0 changes its source to one that is raised, and back: that was a pulse.
+    let sources = map::JIB_MANAGEMENT + 0x74;
+    bench.write(sources, 0x7 << 16);
+    bench.write(sources, 0);
+    assert_eq!(bench.interrupts() >> 23, 0b1);
+    assert_eq!(bench.interrupts() >> 23, 0);
+    // Line 2: a UART that sends is ready after ten times its divider, or at once.
+    bench.write(sources, 0x7 << (16 + 8));
+    assert_eq!(bench.interrupts() >> 23, 0b100);
+    let ready_while_sending = |bench: &mut Bench| {
+        bench.write(map::UART_0 + 4, 100);
+        bench.write(map::UART_0 + 0xc, 0x161);
+        bench.interrupts() >> 23 & 0b100 != 0
+    };
+    assert!(!ready_while_sending(&mut bench));
+    bench.pass(1000);
+    assert_eq!(bench.interrupts() >> 23, 0b100);
+    bench.periphery(|periphery| periphery.pace_uart(0, false));
+    assert!(ready_while_sending(&mut bench));
 }
