@@ -101,8 +101,7 @@ fn exact(
         };
         let state = neurons.membrane.iter().zip(neurons.current.iter());
         let mut sum = 0i64;
-        // Where code memory is short the sum is always made.
-        if error_sums.is_some() || cfg!(target_arch = "arm") {
+        if error_sums.is_some() {
             for (((&v, &i), &w), g) in state.zip(weights).zip(gradient.iter_mut()) {
                 let i_at = current_at(v, i);
                 let v_at = v.wrapping_add(high(i64::from(v).wrapping_mul(i64::from(em))));

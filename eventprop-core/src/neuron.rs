@@ -80,8 +80,16 @@ impl Step<'_, '_, '_, '_> {
     fn all(&mut self) -> Result<(), LogFull> {
         let len = self.neurons.len();
         let blocks = whole_blocks(len, LANES);
-        for first in (0..blocks).step_by(LANES) {
+        let mut first = 0;
+        while first < blocks {
+            if let (Scheme::Exact, &[arrival]) = (self.dynamics.scheme(), self.arrivals) {
+                first += self.run_with_one_arrival::<LANES>(arrival, first, blocks);
+                if first == blocks {
+                    break;
+                }
+            }
             self.block::<LANES>(first)?;
+            first += LANES;
         }
         for first in blocks..len {
             self.block::<1>(first)?;
@@ -103,6 +111,52 @@ impl Step<'_, '_, '_, '_> {
         *lanes_mut(self.neurons.membrane, first) = v1;
         *lanes_mut(self.neurons.current, first) = i1;
         Ok(())
+    }
+
+    /// As [`exact`](Self::exact), for the usual case of one arrival: block by block from `first` up to
+    /// `end`, until one holds a neuron that rises above threshold or saturates, which is left as it was.
+    /// Returns how many neurons were advanced.
+    #[cfg_attr(target_arch = "arm", inline(never))]
+    #[cfg_attr(not(target_arch = "arm"), inline(always))]
+    fn run_with_one_arrival<const L: usize>(
+        &mut self,
+        arrival: Event,
+        first: usize,
+        end: usize,
+    ) -> usize {
+        let full = *self.dynamics.step();
+        let ticks = self.dynamics.ticks();
+        let left = *self.dynamics.over(ticks - usize::from(arrival.offset));
+        let row = usize::from(arrival.neuron) * self.neurons.len();
+        let (w, _) = self.weights[row + first..row + end].as_chunks::<L>();
+        let (v, _) = self.neurons.membrane[first..end].as_chunks_mut::<L>();
+        let (i, _) = self.neurons.current[first..end].as_chunks_mut::<L>();
+        let product =
+            |value: i32, coefficient: i32| i64::from(value).wrapping_mul(coefficient.into());
+        let mut advanced = 0;
+        for ((v, i), w) in v.iter_mut().zip(i).zip(w) {
+            let (mut v1, mut i1) = ([0; L], [0; L]);
+            let mut stop = false;
+            for lane in 0..L {
+                let (v0, i0, w) = (v[lane], i[lane], w[lane]);
+                let dv = product(v0, full.membrane_decay)
+                    .wrapping_add(product(i0, full.current_to_membrane))
+                    .wrapping_add(product(w, left.current_to_membrane));
+                let di =
+                    product(i0, full.current_decay).wrapping_add(product(w, left.current_decay));
+                v1[lane] = v0.wrapping_add(high(dv));
+                i1[lane] = i0.wrapping_add(w).wrapping_add(high(di));
+                stop |= (v1[lane] > ONE)
+                    | (v1[lane] < -STATE_LIMIT)
+                    | (i1[lane].wrapping_abs() > STATE_LIMIT);
+            }
+            if stop {
+                break;
+            }
+            (*v, *i) = (v1, i1);
+            advanced += L;
+        }
+        advanced
     }
 
     /// Advances the neurons that may rise above threshold by a step without arrivals; those that no
@@ -315,9 +369,7 @@ impl Step<'_, '_, '_, '_> {
                 break;
             }
             let above = (ticks, v_end);
-            // One search is enough where code memory is short.
-            let alone = self.arrivals.is_empty() && count == 0 && cfg!(not(target_arch = "arm"));
-            let (tick, v) = if alone {
+            let (tick, v) = if self.arrivals.is_empty() && count == 0 {
                 crossing(behind, above, |tick| {
                     v0.wrapping_add(high(self.decay_of_membrane(v0, i0, tick)))
                 })
@@ -366,12 +418,8 @@ impl Step<'_, '_, '_, '_> {
     /// before tick f.
     #[inline(always)]
     fn membrane_at(&self, neuron: usize, v0: i32, i0: i32, tick: usize, crossed: &[usize]) -> i64 {
-        let own = self.decay_of_membrane(v0, i0, tick);
-        if self.arrivals.is_empty() && crossed.is_empty() {
-            return i64::from(v0.wrapping_add(high(own)));
-        }
         let mut v = Wide::new(v0);
-        v.add_fraction(own);
+        v.add_fraction(self.decay_of_membrane(v0, i0, tick));
         for arrivals in self.arrivals.chunks(ARRIVALS_PER_FOLD) {
             let mut sum = 0i64;
             for arrival in arrivals {
