@@ -7,7 +7,6 @@
 //! On the host everything is inlined into one function that is built for the vector instructions of the
 //! machine; on a PE code memory is short, and a call costs little.
 
-use crate::numeric::ONE;
 use crate::tables::{Coefficients, Dynamics, RUN_FRACTION};
 
 /// Neurons that are computed together: a vector register's worth on the host, one on a Cortex-M4,
@@ -354,8 +353,8 @@ impl<'m> Neurons<'m> {
         };
         let peaks = dynamics.peaks();
         for (block, (v, i)) in v.iter().zip(i).enumerate() {
-            // Most blocks hold no such neuron, and this is fast to see; for a single one even more so.
-            if LANES == 1 && i[0] <= v[0] && v[0] <= ONE {
+            // Most blocks hold no such neuron, and this is fast to see.
+            if LANES == 1 && peaks.stays_below(v[0], i[0]) {
                 continue;
             }
             let mut rises = [0u32; LANES];
