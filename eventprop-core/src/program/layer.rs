@@ -299,6 +299,10 @@ struct Memory<'m> {
 
 /// The arrays behind the inboxes, which are divided when they are needed: often a program wakes for
 /// packets alone.
+#[allow(
+    clippy::large_enum_variant,
+    reason = "it lives for one call, and there is no heap"
+)]
 enum Rest<'m> {
     Whole(Cut<'m>),
     Divided(Arrays<'m>),
