@@ -444,7 +444,8 @@ impl fmt::Display for Failure {
             ),
             Self::Locked { address } => write!(
                 f,
-                "{address:#010x} is no memory that may be written without unlocking the board"
+                "{address:#010x} lies neither in another PE's SRAM nor in the DRAM of hosts: \
+                 an access there needs an unlocked board"
             ),
             Self::WrongWord => write!(f, "the board is unlocked by the word {UNLOCK:#010x} only"),
             Self::Misaligned { address } => write!(
