@@ -136,9 +136,7 @@ impl Error {
                 "build firmware and host tools from the same sources, and load the board anew".into()
             }
             Self::Refused(Failure::Locked { .. }) => {
-                "a PE's SRAM starts at 0xf0000000 + 0x20000 times its number, for (7,5,1) at 0xf1ea0000; \
-                 DRAM at 0x20000400; --unlock allows the rest"
-                    .into()
+                "name memory as 7,5,1:0xe800 or dram:0x1000, or allow the rest by --unlock".into()
             }
             Self::Port { .. } | Self::Refused(_) => return None,
         })
