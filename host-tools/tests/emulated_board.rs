@@ -94,6 +94,10 @@ fn folder() -> tempfile::TempDir {
     let few = "[dataset]\ntrain_size = 64\nvalidation_size = 16\ntest_size = 16\n";
     for (name, text) in [
         ("small.toml", experiment.clone()),
+        (
+            "full.toml",
+            format!("{few}[backend]\nrouting = \"direct\"\nfirmware = {images:?}\n"),
+        ),
         ("tiny.toml", format!("{few}{experiment}")),
     ] {
         std::fs::write(folder.path().join(name), text).expect("the folder is writable");
@@ -107,12 +111,31 @@ fn json(folder: &Path, arguments: &[&str]) -> Value {
 }
 
 fn gradients(folder: &Path, backend: &str, more: &[&str]) -> [Value; 2] {
+    gradients_of("small.toml", folder, backend, more)
+}
+
+fn gradients_of(experiment: &str, folder: &Path, backend: &str, more: &[&str]) -> [Value; 2] {
     let out = ["--out", "gradients.npz"];
-    let arguments = ["gradients", "small.toml", "--backend", backend];
+    let arguments = ["gradients", experiment, "--backend", backend];
     let result = json(folder, &[&arguments, &out[..], more].concat());
     let archive = std::fs::metadata(folder.join("gradients.npz")).expect("it was written");
     assert!(archive.len() > 1000);
     ["gradients_sha256", "weights_sha256"].map(|key| result[key].clone())
+}
+
+/// The default network, whose 36 replicas fill the chip.
+#[test]
+fn gradients_of_a_full_chip_are_those_of_this_process() {
+    let folder = folder();
+    let folder = folder.path();
+    let board = Board::new(&[]);
+    let port = format!("board:{}", board.port);
+    let of = |backend: &str| gradients_of("full.toml", folder, backend, &[]);
+    assert_eq!(of(&port), of("direct"));
+    let loaded = json(folder, &board.command(&["status"]));
+    let programs = loaded["pes"].as_array().expect("a list of PEs");
+    let done = programs.iter().filter(|pe| pe["status"] == "Done").count();
+    assert_eq!(done, 36 * 4 + 1, "four PEs a replica, and the optimiser");
 }
 
 #[test]
