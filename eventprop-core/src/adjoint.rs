@@ -125,7 +125,7 @@ fn exact(
                 // The product is at most 2^51.
                 let product =
                     i64::from(weights[neuron]).wrapping_mul(membrane.wrapping_sub(current).into());
-                sum += product;
+                sum = sum.saturating_add(product);
             }
         }
         if let Some(sums) = &mut error_sums {

@@ -13,7 +13,9 @@ use crate::tables::{Dynamics, Scheme};
 /// Upper bound of the spikes that one neuron may be allowed in one step.
 pub const MAX_SPIKES_PER_STEP: usize = 8;
 
-/// Advances a layer by one step and appends its spikes to `log` (the step is not ended there).
+/// Advances a layer by one step and appends its spikes to `log` (the step is not ended there). Which step
+/// it is follows from the steps that the log has ended: neurons may stand at an earlier one
+/// ([`crate::state`]).
 ///
 /// # Shapes and formats
 /// `weights`: `[pre][post]`, F20, `post` = number of neurons. `arrivals`: events of the upstream

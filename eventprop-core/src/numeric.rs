@@ -5,7 +5,7 @@
 //! | membrane V, synaptic current I, slope c | `i32` | 20 | threshold = 1 | ±512 | each step one exact sum, rounded once; saturates, counted |
 //! | weight w | `i32` | 20, or fewer where the experiment asks | threshold = 1 | ±32 | written by the optimiser, to nearest or stochastically; saturates, counted |
 //! | adjoints λV, λI, jump J, error | `i32` | 18 | 1/ms | ±128 | as the membrane |
-//! | error sum Σ w (λV − λI) | `i64` | 38 | 1/ms | exact | [`MAX_NEURONS`] terms of at most 2^51 fit; jumps within the step are added with a check; rounded once to an error |
+//! | error sum Σ w (λV − λI) | `i64` | 38 | 1/ms | exact | [`MAX_NEURONS`] terms of at most 2^51 fit; jumps within the step and shares of other PEs are added saturating; rounded once to an error |
 //! | gradient sum Σ −λI | `i64` | 18 | 1/ms | exact | at least 2^38 terms of at most 2^25 fit |
 //! | decay − 1, coupling | `i32` | 32 | none | −0.5 to 0.5 | rounded to nearest when the table is made |
 //! | time of an event | `u32` | – | ticks | 0 to steps · Q | exact |
@@ -203,8 +203,8 @@ pub(crate) fn divide_by_slope(numerator: i32, slope: i32, saturations: &mut u64)
     let residue = (1i64 << 48).wrapping_sub(i64::from(mantissa).wrapping_mul(estimate));
     // 2^63 / mantissa, at most 2^32.
     let reciprocal = (estimate << 15).wrapping_add(estimate.wrapping_mul(residue) >> 33);
-    // numerator · 2^20 / slope = numerator · reciprocal / 2^(43 - shift); shift is 1 to 31, and the
-    // product at most 2^61.
+    // numerator · 2^20 / slope = numerator · reciprocal / 2^(43 - shift); shift is 12 to 41, and
+    // the product at most 2^61.
     let shift = 43u32.wrapping_sub(shift);
     let half = 1i64 << shift.wrapping_sub(1);
     let quotient = i64::from(numerator)

@@ -981,7 +981,8 @@ impl Layer {
                     let (high, low) = (word(n, 0).unwrap_or(0), word(n, 1).unwrap_or(0));
                     (u64::from(high) << 32 | u64::from(low)).cast_signed()
                 };
-                let sum = (0..self.config.downstream.len()).map(share).sum();
+                let shares = (0..self.config.downstream.len()).map(share);
+                let sum = shares.fold(0i64, i64::saturating_add);
                 round_error(sum, &mut statistics.saturations)
             } else {
                 word(0, 0).unwrap_or(0).cast_signed()
