@@ -12,9 +12,10 @@
 //!
 //! The router needs only bits 31 and 27:16 ([`ROUTING_MASK`]).
 //!
-//! Steps travel as *positions*: the number of steps that the sender has finished in its direction
-//! since it was started, over all samples. A position is shortened to the low bits that fit; the
-//! receiver knows what it expects and reads them as the nearest number ([`nearest`]).
+//! A marker ends a *stretch*: one or more steps of which only the last may have events. Stretches
+//! are numbered by *positions*: how many of them the sender has sent to this receiver before, since it
+//! was started, over all samples. A position is shortened to the low bits that fit; the receiver knows
+//! what it expects and reads them as the nearest number ([`nearest`]).
 
 use s2_hal::packet::Packet;
 
@@ -24,6 +25,8 @@ use crate::log::Event;
 pub const ROUTING_MASK: u32 = 0x8FFF_0000;
 /// Most events that one PE may emit in one step: what an index can count.
 pub const MAX_EVENTS_PER_STEP: usize = 4096;
+/// Most steps of a stretch: what a marker can count.
+pub const MAX_STRETCH: usize = 64;
 /// Most neighbours of a PE in one direction.
 pub const MAX_NEIGHBOURS: usize = 14;
 
@@ -55,34 +58,36 @@ pub enum Direction {
 pub enum Message {
     /// A spike.
     Spike {
-        /// Position of its step (15 bits).
+        /// Position of its stretch (15 bits).
         position: u16,
-        /// Number of the event among its sender's events of that step.
+        /// Number of the event among its sender's events of that stretch.
         index: u16,
         /// Neuron within the whole layer, and ticks within the step.
         event: Event,
     },
-    /// The sender's step is complete.
+    /// A stretch is complete.
     Marker {
-        /// Position of the step (14 bits).
+        /// Position of the stretch (10 bits).
         position: u16,
-        /// How many events or errors were sent in this step to this target.
+        /// How many steps it has: 1 to [`MAX_STRETCH`].
+        steps: u8,
+        /// How many events or errors of its last step were sent to this target.
         count: u16,
         /// Checksum over them ([`Checksum`]).
         checksum: u32,
     },
     /// dL/dt of one of the receiver's spikes.
     Error {
-        /// Position of the step (4 bits).
+        /// Position of the stretch (4 bits).
         position: u16,
-        /// Number of the event among the receiver's events of that step.
+        /// Number of the event among the receiver's events of the step that is answered.
         index: u16,
         /// Which word of the error.
         part: ErrorPart,
         /// The word.
         word: u32,
     },
-    /// The sender has consumed all steps before a position, of what travels the other way.
+    /// The sender has consumed all stretches before a position, of what travels the other way.
     Acknowledge {
         /// That position.
         position: u16,
@@ -140,7 +145,10 @@ const TARGET_OPTIMIZER: u32 = 14;
 const TARGET_ALL: u32 = 15;
 
 /// Bits of the payload that hold a marker's checksum.
-const CHECKSUM_BITS: u32 = 21;
+const CHECKSUM_BITS: u32 = 19;
+/// Where a marker's payload holds the steps, and its position.
+const STEPS_SHIFT: u32 = CHECKSUM_BITS;
+const POSITION_SHIFT: u32 = 25;
 
 /// The bits of a key that decide where packets of a sender go ([`ROUTING_MASK`]).
 #[must_use]
@@ -184,12 +192,16 @@ impl Message {
             }
             Self::Marker {
                 position,
+                steps,
                 count,
                 checksum,
             } => {
                 debug_assert!(usize::from(count) <= MAX_EVENTS_PER_STEP);
-                let (low, high) = (u32::from(position) & 0x7FF, u32::from(position) >> 11 & 0x7);
-                (MARKER, high << 13 | u32::from(count), low << 21 | checksum)
+                debug_assert!((1..=MAX_STRETCH).contains(&usize::from(steps)));
+                let (low, high) = (u32::from(position) & 0x7F, u32::from(position) >> 7 & 0x7);
+                let steps = (u32::from(steps) - 1) << STEPS_SHIFT;
+                let payload = low << POSITION_SHIFT | steps | checksum;
+                (MARKER, high << 13 | u32::from(count), payload)
             }
             Self::Error {
                 position,
@@ -240,7 +252,8 @@ pub fn unpack(packet: Packet) -> Result<Envelope, Unknown> {
         },
         MARKER if (tag & 0x1FFF) as usize > MAX_EVENTS_PER_STEP => return Err(Unknown),
         MARKER => Message::Marker {
-            position: (payload >> 21 | (tag >> 13) << 11) as u16,
+            position: (payload >> POSITION_SHIFT | (tag >> 13) << 7) as u16,
+            steps: (payload >> STEPS_SHIFT & 0x3F) as u8 + 1,
             count: (tag & 0x1FFF) as u16,
             checksum: payload & ((1 << CHECKSUM_BITS) - 1),
         },
@@ -305,13 +318,13 @@ pub fn nearest(expected: u32, low: u16, bits: u32) -> i32 {
 /// Bits of a position in a [`Message::Spike`].
 pub const SPIKE_POSITION_BITS: u32 = 15;
 /// Bits of a position in a [`Message::Marker`].
-pub const MARKER_POSITION_BITS: u32 = 14;
+pub const MARKER_POSITION_BITS: u32 = 10;
 /// Bits of a position in a [`Message::Error`].
 pub const ERROR_POSITION_BITS: u32 = 4;
 /// Bits of a position in a [`Message::Acknowledge`], and of a minibatch's number.
 pub const CONTROL_POSITION_BITS: u32 = 16;
 
-/// Checksum over the packets of one step, the same in whatever order they arrive.
+/// Checksum over the packets of one stretch, the same in whatever order they arrive.
 ///
 /// A single changed bit of a payload always changes it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -321,8 +334,10 @@ impl Checksum {
     /// Odd, and far from any small multiple of a power of two: see the test.
     const PAYLOAD_FACTOR: u32 = 0x9E37_79B1;
     const KEY_FACTOR: u32 = 0x85EB_CA6B;
+    const POSITION_FACTOR: u32 = 0xC2B2_AE35;
+    const STEPS_FACTOR: u32 = 0x27D4_EB2F;
 
-    /// An empty step.
+    /// No packets.
     pub const NEW: Self = Self(0);
 
     /// Takes a packet's tag and payload into account.
@@ -336,11 +351,14 @@ impl Checksum {
         self.0 = self.0.wrapping_add(payload).wrapping_add(tag);
     }
 
-    /// What the marker of the step at `position` carries.
+    /// What the marker of the stretch at `position`, of so many `steps`, carries.
     #[inline]
     #[must_use]
-    pub fn finish(self, position: u32) -> u32 {
-        self.0.wrapping_add(position.wrapping_mul(0xC2B2_AE35)) >> (32 - CHECKSUM_BITS)
+    pub fn finish(self, position: u32, steps: u8) -> u32 {
+        let marker = position
+            .wrapping_mul(Self::POSITION_FACTOR)
+            .wrapping_add(u32::from(steps).wrapping_mul(Self::STEPS_FACTOR));
+        self.0.wrapping_add(marker) >> (32 - CHECKSUM_BITS)
     }
 }
 
@@ -363,13 +381,14 @@ mod tests {
                     event: Event { neuron, offset }
                 }
             ),
-            (0u16..1 << 14, 0u16..=4096, 0u32..1 << 21).prop_map(|(position, count, checksum)| {
-                Message::Marker {
+            (0u16..1 << 10, 1u8..=64, 0u16..=4096, 0u32..1 << 19).prop_map(
+                |(position, steps, count, checksum)| Message::Marker {
                     position,
+                    steps,
                     count,
                     checksum,
                 }
-            }),
+            ),
             (0u16..16, 0u16..4096, part, any::<u32>()).prop_map(|(position, index, part, word)| {
                 Message::Error {
                     position,
@@ -415,16 +434,21 @@ mod tests {
         }
     }
 
-    /// Flipping bit b of a payload changes the sum by 2^b times the factor, up or down. The high 21
-    /// bits notice every change that is not within 2^11 of a multiple of 2^32.
+    /// Flipping bit b of a payload, or of a marker's steps or position, changes the sum by 2^b times the
+    /// factor, up or down. The high 19 bits notice every change that is not within 2^13 of a multiple of
+    /// 2^32.
     #[test]
     fn checksum_notices_every_single_bit() {
-        for bit in 0..32 {
-            let change = Checksum::PAYLOAD_FACTOR << bit;
-            assert!(
-                (1 << 11..=u32::MAX - (1 << 11)).contains(&change),
-                "bit {bit}"
-            );
+        for (factor, bits) in [
+            (Checksum::PAYLOAD_FACTOR, 32),
+            (Checksum::STEPS_FACTOR, 7),
+            (Checksum::POSITION_FACTOR, MARKER_POSITION_BITS),
+        ] {
+            for bit in 0..bits {
+                let change = factor << bit;
+                let unseen = 1 << (32 - CHECKSUM_BITS);
+                assert!((unseen..=u32::MAX - unseen).contains(&change), "bit {bit}");
+            }
         }
     }
 }

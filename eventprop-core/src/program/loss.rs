@@ -3,14 +3,16 @@
 use bytemuck::{Pod, Zeroable};
 
 use super::memory::{Cut, Plan, Region, check};
-use super::stream::{Inbox, InboxMemory, Neighbours, Outbox, Place, Port, receive};
+use super::stream::{
+    Content, Inbox, InboxMemory, Neighbours, Outbox, Outgoing, Port, Sent, receive,
+};
 use super::{
     Fault, HandOver, Kernels, Mode, Platform, Program, Progress, ROUNDS_PER_POLL, Run, Share,
     Status, Waiting, check_replica, check_steps, input, offset, read, require, sample_address,
     sample_number, write,
 };
 use crate::event::{
-    Direction, ErrorPart, MAX_EVENTS_PER_STEP, MAX_NEIGHBOURS, Message, SPIKE_POSITION_BITS, Source,
+    Direction, ErrorPart, MAX_EVENTS_PER_STEP, MAX_NEIGHBOURS, Message, Source, Target,
 };
 use crate::loss::{SILENT, TimeToFirstSpike};
 use crate::numeric::MAX_NEURONS;
@@ -36,7 +38,7 @@ pub struct Config {
     pub outputs: usize,
     /// The loss.
     pub loss: TimeToFirstSpike,
-    /// Steps that may be under way.
+    /// Stretches of steps that may be under way.
     pub window: usize,
 }
 
@@ -90,6 +92,8 @@ pub struct Layout {
     pub first: Region<FirstSpike>,
     times: Region<u32>,
     errors: Region<i32>,
+    /// Bit n of each step: source n had events in it, which are to be answered.
+    answers: Region<u16>,
     order: Region<u32>,
     head: Region<u32>,
     words: Region<u32>,
@@ -105,6 +109,7 @@ impl Layout {
         first: Region::EMPTY,
         times: Region::EMPTY,
         errors: Region::EMPTY,
+        answers: Region::EMPTY,
         order: Region::EMPTY,
         head: Region::EMPTY,
         words: Region::EMPTY,
@@ -158,7 +163,7 @@ impl Config {
     /// Places the program's memory.
     #[must_use]
     pub fn layout(&self) -> Layout {
-        let (words, flags) = Inbox::memory(self.upstream_events(), 1, self.window);
+        let (words, flags) = Inbox::memory(self.upstream_events(), Content::Spikes, self.window);
         let mut plan = Plan::new();
         let mut layout = Layout {
             status: plan.region(1),
@@ -166,6 +171,7 @@ impl Config {
             first: plan.region(self.outputs),
             times: plan.region(self.outputs),
             errors: plan.region(self.outputs),
+            answers: plan.region(self.steps),
             order: plan.region(4),
             head: plan.region(4),
             words: plan.region(words),
@@ -183,6 +189,7 @@ struct Memory<'m> {
     first: &'m mut [FirstSpike],
     times: &'m mut [u32],
     errors: &'m mut [i32],
+    answers: &'m mut [u16],
     order: &'m mut [u32],
     head: &'m mut [u32],
     inbox: InboxMemory<'m>,
@@ -197,6 +204,7 @@ impl<'m> Memory<'m> {
             first: cut.take(layout.first),
             times: cut.take(layout.times),
             errors: cut.take(layout.errors),
+            answers: cut.take(layout.answers),
             order: cut.take(layout.order),
             head: cut.take(layout.head),
             inbox: InboxMemory {
@@ -230,7 +238,10 @@ pub struct Loss {
     minibatch: u32,
     hand_over: HandOver,
     sample: u32,
+    /// Steps done, forward or backward.
     step: usize,
+    /// Backward: the neighbour that is answered next.
+    target: u8,
     status: Status,
 }
 
@@ -256,6 +267,7 @@ impl Program for Loss {
         hand_over: HandOver::NEW,
         sample: 0,
         step: 0,
+        target: 0,
         status: Status::EMPTY,
     };
 
@@ -268,8 +280,12 @@ impl Program for Loss {
             direction: Direction::Upstream,
             neighbours: config.upstream,
         };
-        self.inbox
-            .configure(config.upstream, config.upstream_events(), 1, config.window);
+        self.inbox.configure(
+            config.upstream,
+            config.upstream_events(),
+            Content::Spikes,
+            config.window,
+        );
         self.outbox.configure(config.upstream, config.window);
     }
 
@@ -337,7 +353,7 @@ impl Program for Loss {
         match self.phase {
             Phase::Done | Phase::Ready => Waiting::Nothing,
             Phase::Forward => self.inbox.waiting(),
-            Phase::Backward => self.outbox.waiting(),
+            Phase::Backward => self.outbox.waiting(Target::One(self.target)),
             Phase::Released => self.hand_over.waiting(),
         }
     }
@@ -371,6 +387,8 @@ impl Loss {
             (Some(sample), _) => {
                 self.sample = sample;
                 self.step = 0;
+                self.inbox.restart();
+                memory.answers.fill(0);
                 memory.first.fill(FirstSpike {
                     ticks: SILENT,
                     ..FirstSpike::zeroed()
@@ -407,38 +425,21 @@ impl Loss {
             .position(envelope.source)
             .ok_or(unexpected)?;
         match envelope.message {
-            Message::Spike {
-                position,
-                index,
-                event,
-            } => {
-                let place = Place {
-                    position,
-                    position_bits: SPIKE_POSITION_BITS,
-                    index,
-                    lane: 0,
-                };
-                let word = u32::from(event.neuron) << 16 | u32::from(event.offset);
-                self.inbox
-                    .word(&mut memory.inbox, from, packet, &place, word, status)
-            }
-            Message::Marker {
-                position,
-                count,
-                checksum,
-            } => self.inbox.marker(from, position, count, checksum, status),
             Message::Acknowledge { position } => self.outbox.acknowledged(from, position, status),
-            _ => Err(unexpected),
+            message => (self.inbox).accept(&mut memory.inbox, from, packet, message, status),
         }
     }
 
     fn forward<P: Platform>(&mut self, memory: &mut Memory<'_>, pe: &mut P) -> Result<bool, Fault> {
         if self.step < self.config.steps {
-            if !self.inbox.complete()? {
+            let Some(known) = self.inbox.known(self.config.steps)? else {
                 return Ok(false);
-            }
+            };
+            let step = known - 1;
             for (n, &source) in self.config.upstream.sources().iter().enumerate() {
-                for (index, &word) in self.inbox.words(&memory.inbox, n).iter().enumerate() {
+                let words = self.inbox.events(&memory.inbox, n, known);
+                memory.answers[step] |= u16::from(!words.is_empty()) << n;
+                for (index, &word) in words.iter().enumerate() {
                     let (neuron, offset) = ((word >> 16) as u16, word as u16);
                     let first = memory.first.get_mut(usize::from(neuron)).ok_or(
                         Fault::EventOutOfRange {
@@ -450,9 +451,8 @@ impl Loss {
                     // Events of a neuron come in order of time.
                     if first.ticks == SILENT {
                         *first = FirstSpike {
-                            ticks: ((self.step as u32) << self.config.tick_bits)
-                                + u32::from(offset),
-                            step: self.step as u16,
+                            ticks: ((step as u32) << self.config.tick_bits) + u32::from(offset),
+                            step: step as u16,
                             index: index as u16,
                             source: n as u32,
                             error: 0,
@@ -460,8 +460,8 @@ impl Loss {
                     }
                 }
             }
-            self.inbox.consume(&mut memory.inbox);
-            self.step += 1;
+            self.inbox.consume(&mut memory.inbox, known);
+            self.step = known;
             return Ok(true);
         }
         self.evaluate(memory, pe)?;
@@ -518,38 +518,46 @@ impl Loss {
         memory: &mut Memory<'_>,
         pe: &mut P,
     ) -> Result<bool, Fault> {
-        if !self.outbox.open() {
-            return Ok(false);
-        }
-        let step = (self.config.steps - 1 - self.step) as u16;
         let first = &*memory.first;
-        let of = |n: usize| {
-            first.iter().filter(move |first| {
-                let spiked = first.ticks != SILENT;
-                spiked && first.error != 0 && first.step == step && first.source as usize == n
-            })
-        };
-        let message = |position: u32, n: usize, packet: usize| {
-            let Some(first) = of(n).nth(packet) else {
-                unreachable!("counted before")
-            };
-            Message::Error {
-                position: position as u16,
-                index: first.index,
-                part: ErrorPart::Whole,
-                word: first.error.cast_unsigned(),
+        while self.step < self.config.steps {
+            let step = self.config.steps - 1 - self.step;
+            let answers = u32::from(memory.answers[step]) >> self.target;
+            if answers == 0 {
+                self.step += 1;
+                self.target = 0;
+                continue;
             }
-        };
-        let status = &mut self.status;
-        if self
-            .outbox
-            .send_each(pe, &self.port, 1, |n| of(n).count(), message, status)?
-        {
-            self.step += 1;
-            if self.step == self.config.steps {
-                self.begin_sample(self.share.next(self.minibatch, self.sample), memory);
+            self.target += answers.trailing_zeros() as u8;
+            let source = u32::from(self.target);
+            let errors = first.iter().filter(|first| {
+                let spiked = first.ticks != SILENT && first.error != 0;
+                spiked && usize::from(first.step) == step && first.source == source
+            });
+            let stretch = Outgoing {
+                target: Target::One(self.target),
+                steps: 1,
+                events: errors.clone().count(),
+                content: Content::Errors,
+            };
+            let message = |position: u32, packet: usize| {
+                let Some(first) = errors.clone().nth(packet) else {
+                    unreachable!("counted before")
+                };
+                Message::Error {
+                    position: position as u16,
+                    index: first.index,
+                    part: ErrorPart::Whole,
+                    word: first.error.cast_unsigned(),
+                }
+            };
+            let status = &mut self.status;
+            match (self.outbox).send(pe, &self.port, &stretch, message, status)? {
+                Sent::All => self.target += 1,
+                Sent::Busy => return Ok(true),
+                Sent::Blocked => return Ok(false),
             }
         }
+        self.begin_sample(self.share.next(self.minibatch, self.sample), memory);
         Ok(true)
     }
 }

@@ -1,15 +1,19 @@
 //! Streams of steps between neighbouring PEs: ports, inboxes and outboxes.
+//!
+//! A stream goes in *stretches*: one or more steps of which only the last may have events, ended by a
+//! marker. So quiet steps cost nothing, and a receiver that holds a whole stretch knows all its steps.
 
 use s2_hal::packet::{Error as _, Fanout, Packet, PacketReceiver, PacketSender};
 use s2_hal::topology::Destination;
 
 use super::{Fault, Status, Waiting};
 use crate::event::{
-    CONTROL_POSITION_BITS, Checksum, Direction, ERROR_POSITION_BITS, Envelope,
-    MARKER_POSITION_BITS, MAX_NEIGHBOURS, Message, Source, Target, nearest, routing_key, unpack,
+    CONTROL_POSITION_BITS, Checksum, Direction, ERROR_POSITION_BITS, Envelope, ErrorPart,
+    MARKER_POSITION_BITS, MAX_NEIGHBOURS, Message, SPIKE_POSITION_BITS, Source, Target, nearest,
+    routing_key, unpack,
 };
 
-/// Most steps that a sender may be ahead of its receivers.
+/// Most stretches that a sender may be ahead of its receivers.
 pub const MAX_WINDOW: usize = 4;
 
 /// How packets reach the PEs of one direction.
@@ -115,18 +119,13 @@ impl Port {
     };
 
     /// The bits of a key that lead a packet to a target.
-    pub(crate) fn routing(&self, target: Target) -> u32 {
+    fn routing(&self, target: Target) -> u32 {
         routing_key(self.direction, self.source, target)
     }
 
-    /// Sends a packet to its target; `false` when the transmitter is busy.
-    pub(crate) fn send(
-        &self,
-        pe: &mut impl PacketSender,
-        target: Target,
-        packet: Packet,
-    ) -> Result<bool, Fault> {
-        let to = match &self.neighbours.routing {
+    /// How packets reach a target.
+    fn fanout(&self, target: Target) -> Fanout<'_> {
+        match &self.neighbours.routing {
             Routing::Router => Fanout::Router,
             Routing::Direct {
                 one,
@@ -138,12 +137,32 @@ impl Port {
                 Target::Optimizer => core::slice::from_ref(optimizer),
                 Target::All => &all[..usize::from(*all_len)],
             }),
-        };
-        match pe.try_send(to, packet) {
-            Ok(()) => Ok(true),
-            Err(nb::Error::WouldBlock) => Ok(false),
-            Err(nb::Error::Other(error)) => Err(Fault::Send(error.kind())),
         }
+    }
+
+    /// Sends one message to a target; `false` when the transmitter is busy.
+    pub(crate) fn send(
+        &self,
+        pe: &mut impl PacketSender,
+        target: Target,
+        message: Message,
+    ) -> Result<bool, Fault> {
+        let packet = message.packet(self.routing(target));
+        try_send(pe, self.fanout(target), packet)
+    }
+}
+
+/// Sends a packet; `false` when the transmitter is busy.
+#[inline(always)]
+fn try_send(
+    pe: &mut impl PacketSender,
+    to: Fanout<'_>,
+    packet: Packet,
+) -> Result<bool, Fault> {
+    match pe.try_send(to, packet) {
+        Ok(()) => Ok(true),
+        Err(nb::Error::WouldBlock) => Ok(false),
+        Err(nb::Error::Other(error)) => Err(Fault::Send(error.kind())),
     }
 }
 
@@ -163,52 +182,146 @@ pub(crate) fn receive(pe: &mut impl PacketReceiver) -> Result<Option<(Packet, En
     }
 }
 
-/// One step from one source, as far as it has arrived.
+/// What a stream is made of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Content {
+    /// Spikes.
+    Spikes,
+    /// Errors, whole.
+    Errors,
+    /// Shares of errors, in two packets each.
+    Shares,
+}
+
+impl Content {
+    /// Packets per event.
+    pub(crate) const fn lanes(self) -> usize {
+        1 << self.lane_bits()
+    }
+
+    const fn lane_bits(self) -> u32 {
+        matches!(self, Self::Shares) as u32
+    }
+
+    /// Where the word of a message belongs, if it is of this stream.
+    #[inline(always)]
+    fn place(self, message: Message) -> Option<Place> {
+        Some(match (self, message) {
+            (
+                Self::Spikes,
+                Message::Spike {
+                    position,
+                    index,
+                    event,
+                },
+            ) => Place {
+                position,
+                position_bits: SPIKE_POSITION_BITS,
+                index,
+                lane: 0,
+                word: u32::from(event.neuron) << 16 | u32::from(event.offset),
+            },
+            (
+                Self::Errors | Self::Shares,
+                Message::Error {
+                    position,
+                    index,
+                    part,
+                    word,
+                },
+            ) if (part == ErrorPart::Whole) == (self == Self::Errors) => Place {
+                position,
+                position_bits: ERROR_POSITION_BITS,
+                index,
+                lane: usize::from(part == ErrorPart::Low),
+                word,
+            },
+            _ => return None,
+        })
+    }
+}
+
+/// A word of an event, and its place in a stream.
+struct Place {
+    position: u16,
+    position_bits: u32,
+    index: u16,
+    lane: usize,
+    word: u32,
+}
+
+/// One stretch from one source, as far as it has arrived.
 #[derive(Clone, Copy, Debug)]
-struct Partial {
+struct Stretch {
+    /// Packets of events.
     arrived: u16,
     /// One more than the largest index that has arrived.
     end: u16,
-    announced: Option<u16>,
-    expected_sum: u32,
+    /// What the marker says; no steps before it has arrived.
+    announced: u16,
+    steps: u8,
+    checksum: u32,
     sum: Checksum,
 }
 
-impl Partial {
+impl Stretch {
     const NEW: Self = Self {
         arrived: 0,
         end: 0,
-        announced: None,
-        expected_sum: 0,
+        announced: 0,
+        steps: 0,
+        checksum: 0,
         sum: Checksum::NEW,
     };
 }
 
-/// Collects steps from neighbours until they are complete.
+/// What has come from one source.
+#[derive(Clone, Copy, Debug)]
+struct Stream {
+    /// Events that it may send in a step.
+    capacity: u16,
+    /// Where its words start within a slot.
+    start: usize,
+    /// Position of its head, the stretch that is worked on next.
+    expected: u32,
+    /// Position up to which it was told.
+    acknowledged: u32,
+    /// Steps of the sample that its consumed stretches make.
+    reached: usize,
+    /// A window of stretches, each in the slot that the low bits of its position say.
+    stretches: [Stretch; MAX_WINDOW],
+}
+
+impl Stream {
+    const EMPTY: Self = Self {
+        capacity: 0,
+        start: 0,
+        expected: 0,
+        acknowledged: 0,
+        reached: 0,
+        stretches: [Stretch::NEW; MAX_WINDOW],
+    };
+}
+
+/// Collects stretches from neighbours until they are complete.
 ///
-/// Keeps the words of at most a window of steps, `[slot][source][index][lane]`, in memory that the caller
-/// lends, with a bit per word that says whether it has arrived. A step's slot are the low bits of its
-/// position.
+/// Sources cut the same steps into stretches of their own. When the head of every source is complete,
+/// all steps up to the nearest end of a head are known: the last of them has the events of the heads
+/// that end there, and those before have none. Only these heads are consumed.
+///
+/// Keeps the words of at most a window of stretches, `[slot][source][index][lane]`, in memory that the
+/// caller lends, with a bit per word that says whether it has arrived. Both are zero where nothing has.
 #[derive(Clone, Debug)]
 pub(crate) struct Inbox {
     sources: Neighbours,
-    /// Events that each source may send in a step.
-    capacity: [u16; MAX_NEIGHBOURS],
-    /// Where each source's words start within a step.
-    start: [u32; MAX_NEIGHBOURS],
-    words_per_step: usize,
-    /// Packets per event.
-    lanes: usize,
+    content: Content,
+    words_per_slot: usize,
     window: u32,
     /// One less than the number of slots, a power of two.
-    slot_mask: usize,
-    /// Position of the step that is worked on next.
-    expected: u32,
-    /// Position up to which the sources were told.
-    acknowledged: u32,
-    /// Next source to be told, while an acknowledgement is being sent.
-    telling: Option<u8>,
-    steps: [[Partial; MAX_NEIGHBOURS]; MAX_WINDOW],
+    slot_mask: u32,
+    /// Most stretches that a source has sent and was not told to be consumed.
+    untold: u32,
+    streams: [Stream; MAX_NEIGHBOURS],
 }
 
 /// The memory of an [`Inbox`].
@@ -217,57 +330,42 @@ pub(crate) struct InboxMemory<'m> {
     pub(crate) arrived: &'m mut [u32],
 }
 
-/// An event's place among the steps.
-pub(crate) struct Place {
-    pub(crate) position: u16,
-    pub(crate) position_bits: u32,
-    pub(crate) index: u16,
-    pub(crate) lane: usize,
-}
-
 impl Inbox {
     /// An inbox without sources.
     pub(crate) const EMPTY: Self = Self {
         sources: Neighbours::NONE,
-        capacity: [0; MAX_NEIGHBOURS],
-        start: [0; MAX_NEIGHBOURS],
-        words_per_step: 0,
-        lanes: 0,
+        content: Content::Spikes,
+        words_per_slot: 0,
         window: 0,
         slot_mask: 0,
-        expected: 0,
-        acknowledged: 0,
-        telling: None,
-        steps: [[Partial::NEW; MAX_NEIGHBOURS]; MAX_WINDOW],
+        untold: 0,
+        streams: [Stream::EMPTY; MAX_NEIGHBOURS],
     };
 
-    /// Gives an empty inbox its sources. `capacity`: events that each source may send in a step; `lanes`:
-    /// packets per event.
+    /// Gives an empty inbox its sources. `capacity`: events that each source may send in a step.
     pub(crate) fn configure(
         &mut self,
         sources: Neighbours,
         capacity: &[u16],
-        lanes: usize,
+        content: Content,
         window: usize,
     ) {
         assert!(capacity.len() == sources.len() && (1..=MAX_WINDOW).contains(&window));
         self.sources = sources;
-        self.lanes = lanes;
+        self.content = content;
         self.window = window as u32;
-        self.slot_mask = window.next_power_of_two() - 1;
-        for (n, &events) in capacity.iter().enumerate() {
-            self.capacity[n] = events;
-            self.start[n] = self.words_per_step as u32;
-            // Whole words of bits per source, so that a step of one source is cleared by itself.
-            self.words_per_step += (usize::from(events) * lanes).next_multiple_of(32);
+        self.slot_mask = self.window.next_power_of_two() - 1;
+        for (stream, &events) in self.streams.iter_mut().zip(capacity) {
+            stream.capacity = events;
+            stream.start = self.words_per_slot;
+            self.words_per_slot += words_of(events, content);
         }
     }
 
     /// Length of the two memories of an inbox.
-    pub(crate) fn memory(capacity: &[u16], lanes: usize, window: usize) -> (usize, usize) {
-        let words: usize = capacity
-            .iter()
-            .map(|&events| (usize::from(events) * lanes).next_multiple_of(32))
+    pub(crate) fn memory(capacity: &[u16], content: Content, window: usize) -> (usize, usize) {
+        let words: usize = (capacity.iter())
+            .map(|&events| words_of(events, content))
             .sum();
         let slots = window.next_power_of_two();
         (words * slots, words * slots / 32)
@@ -275,74 +373,93 @@ impl Inbox {
 
     #[inline]
     fn slot(&self, position: u32) -> usize {
-        position as usize & self.slot_mask
+        (position & self.slot_mask) as usize
     }
 
     /// Where the words of a source start in a slot. (Within the memory, so that nothing wraps.)
     #[inline]
     fn at(&self, slot: usize, source: usize) -> usize {
-        slot.wrapping_mul(self.words_per_step)
-            .wrapping_add(self.start[source] as usize)
+        slot.wrapping_mul(self.words_per_slot)
+            .wrapping_add(self.streams[source].start)
     }
 
-    /// Where a word of a source's event is. An index below the capacity is within the memory, too.
+    /// The head of a source, and the words of its slot.
     #[inline]
-    fn word_at(&self, slot: usize, source: usize, index: usize, lane: usize) -> usize {
-        self.at(slot, source)
-            .wrapping_add(index.wrapping_mul(self.lanes))
-            .wrapping_add(lane)
+    fn head(&self, source: usize) -> (&Stretch, usize) {
+        let stream = &self.streams[source];
+        let slot = self.slot(stream.expected);
+        (&stream.stretches[slot], self.at(slot, source))
     }
 
-    /// Slot of a packet's position; `None` for a step that is over.
+    /// The position that a packet means; `None` for a stretch that is over.
     #[inline]
-    fn slot_of(&self, source: usize, low: u16, bits: u32) -> Result<Option<usize>, Fault> {
-        let ahead = nearest(self.expected, low, bits).cast_unsigned();
-        if ahead < self.window {
-            return Ok(Some(self.slot(self.expected.wrapping_add(ahead))));
+    fn position(&self, source: usize, low: u16, bits: u32) -> Result<Option<u32>, Fault> {
+        let expected = self.streams[source].expected;
+        let ahead = nearest(expected, low, bits);
+        if ahead.cast_unsigned() < self.window {
+            return Ok(Some(expected.wrapping_add_signed(ahead)));
         }
-        let ahead = ahead.cast_signed();
         // The position of an error has few bits, all in the key: beyond the window it is a late repetition.
         if ahead < 0 || bits == ERROR_POSITION_BITS {
             return Ok(None);
         }
         Err(Fault::BeyondWindow {
             source: self.sources.sources()[source],
-            expected: self.expected,
+            expected,
             ahead,
         })
     }
 
     /// Two packets claim one place.
     #[cold]
-    fn conflict(&self, source: usize, low: u16, bits: u32) -> Fault {
-        let ahead = nearest(self.expected, low, bits);
+    fn conflict(&self, source: usize, position: u32) -> Fault {
         Fault::Conflict {
             source: self.sources.sources()[source],
-            position: self.expected.wrapping_add_signed(ahead),
+            position,
         }
     }
 
-    /// Takes a word of an event. Repetitions are counted in `status` and change nothing.
-    pub(crate) fn word(
+    /// Takes a packet of a source. Repetitions are counted in `status` and change nothing.
+    pub(crate) fn accept(
+        &mut self,
+        memory: &mut InboxMemory<'_>,
+        source: usize,
+        packet: Packet,
+        message: Message,
+        status: &mut Status,
+    ) -> Result<(), Fault> {
+        let accepted = match (self.content.place(message), message) {
+            (Some(place), _) => self.word(memory, source, packet, &place)?,
+            (
+                None,
+                Message::Marker {
+                    position,
+                    steps,
+                    count,
+                    checksum,
+                },
+            ) => self.marker(source, position, steps, count, checksum)?,
+            _ => return Err(Fault::UnexpectedPacket { key: packet.key }),
+        };
+        if !accepted {
+            status.ignored_packets += 1;
+        }
+        Ok(())
+    }
+
+    /// Takes a word of an event; `false` if it has come before.
+    #[inline(always)]
+    fn word(
         &mut self,
         memory: &mut InboxMemory<'_>,
         source: usize,
         packet: Packet,
         place: &Place,
-        word: u32,
-        status: &mut Status,
-    ) -> Result<(), Fault> {
-        let &Place {
-            position,
-            position_bits,
-            index,
-            lane,
-        } = place;
-        let Some(slot) = self.slot_of(source, position, position_bits)? else {
-            status.ignored_packets += 1;
-            return Ok(());
+    ) -> Result<bool, Fault> {
+        let Some(position) = self.position(source, place.position, place.position_bits)? else {
+            return Ok(false);
         };
-        let limit = self.capacity[source];
+        let (index, limit) = (place.index, self.streams[source].capacity);
         if index >= limit {
             return Err(Fault::IndexOutOfRange {
                 source: self.sources.sources()[source],
@@ -350,62 +467,70 @@ impl Inbox {
                 limit,
             });
         }
-        let at = self.word_at(slot, source, index.into(), lane);
+        let slot = self.slot(position);
+        // An index below the capacity is within the memory.
+        let within = usize::from(index) << self.content.lane_bits();
+        let at = self.at(slot, source).wrapping_add(within) + place.lane;
         let (flags, bit) = (&mut memory.arrived[at / 32], 1 << (at % 32));
         let stored = &mut memory.words[at];
         if *flags & bit != 0 {
-            if *stored != word {
-                return Err(self.conflict(source, position, position_bits));
+            if *stored != place.word {
+                return Err(self.conflict(source, position));
             }
-            status.ignored_packets += 1;
-            return Ok(());
+            return Ok(false);
         }
         *flags |= bit;
-        *stored = word;
-        let partial = &mut self.steps[slot][source];
-        partial.arrived += 1;
-        partial.end = partial.end.max(index + 1);
-        partial.sum.add(packet);
-        Ok(())
+        *stored = place.word;
+        let stretch = &mut self.streams[source].stretches[slot];
+        stretch.arrived += 1;
+        stretch.end = stretch.end.max(index + 1);
+        stretch.sum.add(packet);
+        Ok(true)
     }
 
-    /// Takes a marker.
-    pub(crate) fn marker(
+    /// Takes a marker; `false` if it has come before.
+    fn marker(
         &mut self,
         source: usize,
         low: u16,
+        steps: u8,
         count: u16,
         checksum: u32,
-        status: &mut Status,
-    ) -> Result<(), Fault> {
-        let Some(slot) = self.slot_of(source, low, MARKER_POSITION_BITS)? else {
-            status.ignored_packets += 1;
-            return Ok(());
+    ) -> Result<bool, Fault> {
+        let Some(position) = self.position(source, low, MARKER_POSITION_BITS)? else {
+            return Ok(false);
         };
-        let partial = &mut self.steps[slot][source];
-        match partial.announced {
-            None => (partial.announced, partial.expected_sum) = (Some(count), checksum),
-            Some(before) if before == count && partial.expected_sum == checksum => {
-                status.ignored_packets += 1;
-            }
-            Some(_) => return Err(self.conflict(source, low, MARKER_POSITION_BITS)),
+        let slot = self.slot(position);
+        let stretch = &mut self.streams[source].stretches[slot];
+        if stretch.steps == 0 {
+            (stretch.steps, stretch.announced, stretch.checksum) = (steps, count, checksum);
+            return Ok(true);
         }
-        Ok(())
+        if (stretch.steps, stretch.announced, stretch.checksum) != (steps, count, checksum) {
+            return Err(self.conflict(source, position));
+        }
+        Ok(false)
     }
 
-    /// Whether the expected step is complete; checks counts and checksums then.
-    pub(crate) fn complete(&self) -> Result<bool, Fault> {
-        let partials = &self.steps[self.slot(self.expected)];
-        for (partial, &source) in partials.iter().zip(self.sources.sources()) {
-            let Some(announced) = partial.announced else {
-                return Ok(false);
-            };
-            let (announced, arrived) = (announced, partial.arrived);
-            let wanted = usize::from(announced) * self.lanes;
-            if usize::from(arrived) < wanted {
-                return Ok(false);
+    /// Begins a sample, or its backward pass.
+    pub(crate) fn restart(&mut self) {
+        for stream in &mut self.streams {
+            stream.reached = 0;
+        }
+    }
+
+    /// Number of steps from the start of the sample that are known, once the heads of all sources are
+    /// complete; checks them then. A sample has `limit` steps.
+    pub(crate) fn known(&self, limit: usize) -> Result<Option<usize>, Fault> {
+        let mut known = limit;
+        for (n, &source) in self.sources.sources().iter().enumerate() {
+            let (head, _) = self.head(n);
+            let (announced, arrived) = (head.announced, head.arrived);
+            let wanted = usize::from(announced) << self.content.lane_bits();
+            if head.steps == 0 || usize::from(arrived) < wanted {
+                return Ok(None);
             }
-            let position = self.expected;
+            let position = self.streams[n].expected;
             if usize::from(arrived) > wanted {
                 return Err(Fault::TooManyEvents {
                     source,
@@ -414,87 +539,105 @@ impl Inbox {
                     arrived,
                 });
             }
-            if partial.sum.finish(position) != partial.expected_sum {
+            if head.sum.finish(position, head.steps) != head.checksum {
                 return Err(Fault::Checksum { source, position });
             }
+            let end = self.end(n);
+            if end > limit {
+                return Err(Fault::BeyondSample {
+                    source,
+                    position,
+                    end,
+                });
+            }
+            known = known.min(end);
         }
-        Ok(true)
+        Ok(Some(known))
     }
 
-    /// What the inbox still needs of the expected step.
+    /// Steps of the sample up to the end of a source's complete head.
+    fn end(&self, source: usize) -> usize {
+        self.streams[source].reached + usize::from(self.head(source).0.steps)
+    }
+
+    /// What the inbox still needs before steps are known.
     pub(crate) fn waiting(&self) -> Waiting {
-        let partials = &self.steps[self.slot(self.expected)];
-        for (partial, &source) in partials.iter().zip(self.sources.sources()) {
-            let (position, arrived) = (self.expected, partial.arrived);
-            match partial.announced {
-                None => {
-                    return Waiting::Marker {
-                        source,
-                        position,
-                        arrived,
-                    };
-                }
-                Some(announced) if usize::from(arrived) < usize::from(announced) * self.lanes => {
-                    return Waiting::Events {
-                        source,
-                        position,
-                        announced,
-                        arrived,
-                    };
-                }
-                Some(_) => {}
+        for (n, &source) in self.sources.sources().iter().enumerate() {
+            let (head, _) = self.head(n);
+            let (announced, arrived) = (head.announced, head.arrived);
+            let position = self.streams[n].expected;
+            if head.steps == 0 {
+                return Waiting::Marker {
+                    source,
+                    position,
+                    arrived,
+                };
+            }
+            if usize::from(arrived) < usize::from(announced) << self.content.lane_bits() {
+                return Waiting::Events {
+                    source,
+                    position,
+                    announced,
+                    arrived,
+                };
             }
         }
         Waiting::Nothing
     }
 
-    /// Number of events of the expected step from one source, once complete.
-    pub(crate) fn count(&self, source: usize) -> usize {
-        usize::from(
-            self.steps[self.slot(self.expected)][source]
-                .announced
-                .unwrap_or(0),
-        )
-    }
-
-    /// Words of the expected step from one source, `[index][lane]`, once complete: those of its
-    /// events in order when every index below the count has arrived.
-    pub(crate) fn words<'a>(&self, memory: &'a InboxMemory<'_>, source: usize) -> &'a [u32] {
-        let at = self.at(self.slot(self.expected), source);
-        &memory.words[at..at + self.count(source) * self.lanes]
-    }
-
-    /// A word of the expected step from one source, if it has arrived.
-    pub(crate) fn find(
+    /// Words of the events of a source in the last of the [`known`](Self::known) steps, `[index]`, of a
+    /// stream of spikes.
+    pub(crate) fn events<'a>(
         &self,
-        memory: &InboxMemory<'_>,
+        memory: &'a InboxMemory<'_>,
         source: usize,
-        index: usize,
-        lane: usize,
-    ) -> Option<u32> {
-        if index >= usize::from(self.capacity[source]) {
-            return None;
-        }
-        let at = self.word_at(self.slot(self.expected), source, index, lane);
-        (memory.arrived[at / 32] >> (at % 32) & 1 == 1).then(|| memory.words[at])
+        known: usize,
+    ) -> &'a [u32] {
+        let (head, at) = self.head(source);
+        let count = if self.end(source) == known {
+            head.announced.into()
+        } else {
+            0
+        };
+        &memory.words[at..][..count]
     }
 
-    /// Ends the expected step.
-    pub(crate) fn consume(&mut self, memory: &mut InboxMemory<'_>) {
-        let slot = self.slot(self.expected);
+    /// Words of a source's complete head for so many events, `[index][lane]`; zero for an event that nothing has
+    /// come for.
+    pub(crate) fn answers<'a>(
+        &self,
+        memory: &'a InboxMemory<'_>,
+        source: usize,
+        events: usize,
+    ) -> &'a [u32] {
+        let (_, at) = self.head(source);
+        &memory.words[at..][..events << self.content.lane_bits()]
+    }
+
+    /// Consumes the heads that end with the last of the [`known`](Self::known) steps.
+    pub(crate) fn consume(&mut self, memory: &mut InboxMemory<'_>, known: usize) {
         for n in 0..self.sources.len() {
-            let partial = core::mem::replace(&mut self.steps[slot][n], Partial::NEW);
-            if partial.end > 0 {
-                let first = self.at(slot, n) / 32;
-                let words = (usize::from(partial.end) * self.lanes).div_ceil(32);
-                memory.arrived[first..first + words].fill(0);
+            if self.end(n) != known {
+                continue;
             }
+            let (head, at) = self.head(n);
+            let words = usize::from(head.end) << self.content.lane_bits();
+            if words > 0 {
+                memory.words[at..][..words].fill(0);
+                memory.arrived[at / 32..][..words.div_ceil(32)].fill(0);
+            }
+            let slot = self.slot(self.streams[n].expected);
+            let stream = &mut self.streams[n];
+            stream.stretches[slot] = Stretch::NEW;
+            stream.reached = known;
+            stream.expected = stream.expected.wrapping_add(1);
+            let untold = stream.expected.wrapping_sub(stream.acknowledged);
+            self.untold = self.untold.max(untold);
         }
-        self.expected = self.expected.wrapping_add(1);
     }
 
-    /// Acknowledges consumed steps: every window, and every half window when there is no `other` work.
-    /// `false` when the transmitter is busy.
+    /// Acknowledges what each source has sent: every window, and every half window when there is no
+    /// `other` work. `false` when the transmitter is busy.
     #[inline]
     pub(crate) fn acknowledge(
         &mut self,
@@ -503,59 +646,85 @@ impl Inbox {
         other: bool,
         status: &mut Status,
     ) -> Result<bool, Fault> {
-        let behind = self.expected.wrapping_sub(self.acknowledged);
         let most = if other {
             self.window
         } else {
             self.window.div_ceil(2)
         };
-        if self.telling.is_none() && behind < most {
+        if self.untold < most {
             return Ok(true);
         }
-        self.tell(pe, port, status)
+        self.tell(pe, port, most, status)
     }
 
-    /// Tells all sources up to where steps are consumed.
+    /// Tells sources that have `most` stretches consumed and not acknowledged.
     #[inline(never)]
     fn tell(
         &mut self,
         pe: &mut impl PacketSender,
         port: &Port,
+        most: u32,
         status: &mut Status,
     ) -> Result<bool, Fault> {
-        if self.telling.is_none() {
-            self.acknowledged = self.expected;
-            self.telling = Some(0);
-        }
-        while let Some(n) = self.telling {
-            if usize::from(n) == self.sources.len() {
-                self.telling = None;
-                break;
+        let mut left = 0;
+        for (n, stream) in self.streams[..self.sources.len()].iter_mut().enumerate() {
+            let untold = stream.expected.wrapping_sub(stream.acknowledged);
+            if untold < most {
+                left = left.max(untold);
+                continue;
             }
             let message = Message::Acknowledge {
-                position: self.acknowledged as u16,
+                position: stream.expected as u16,
             };
-            let target = Target::One(n);
-            if !port.send(pe, target, message.packet(port.routing(target)))? {
+            if !port.send(pe, Target::One(n as u8), message)? {
                 return Ok(false);
             }
             status.packets[2] += 1;
-            self.telling = Some(n + 1);
+            stream.acknowledged = stream.expected;
         }
+        self.untold = left;
         Ok(true)
     }
 }
 
-/// Sends steps to neighbours, at most a window ahead of their acknowledgements.
+/// Words of a slot for so many events. Whole words of bits, so that a stretch of one source is cleared
+/// by itself.
+fn words_of(events: u16, content: Content) -> usize {
+    (usize::from(events) * content.lanes()).next_multiple_of(32)
+}
+
+/// A stretch to be sent.
+pub(crate) struct Outgoing {
+    /// To whom: all receivers together, or one.
+    pub(crate) target: Target,
+    /// Its steps.
+    pub(crate) steps: usize,
+    /// Events of the last of them.
+    pub(crate) events: usize,
+    /// What they are.
+    pub(crate) content: Content,
+}
+
+/// How far the sending of a stretch came.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Sent {
+    /// It is sent.
+    All,
+    /// The transmitter is busy.
+    Busy,
+    /// A receiver has to acknowledge something before.
+    Blocked,
+}
+
+/// Sends stretches to neighbours, at most a window ahead of their acknowledgements.
 #[derive(Clone, Debug)]
 pub(crate) struct Outbox {
     receivers: Neighbours,
     window: u32,
-    /// Position of the next step, or of the one under way.
-    position: u32,
+    /// Per receiver: position of the next stretch, or of the one under way.
+    positions: [u32; MAX_NEIGHBOURS],
     acknowledged: [u32; MAX_NEIGHBOURS],
-    /// Of the step under way: which target, which of its packets, and their sum so far.
-    target: u8,
+    /// Of the stretch under way: which of its packets, and their sum so far.
     packet: usize,
     sum: Checksum,
 }
@@ -565,9 +734,8 @@ impl Outbox {
     pub(crate) const EMPTY: Self = Self {
         receivers: Neighbours::NONE,
         window: 0,
-        position: 0,
+        positions: [0; MAX_NEIGHBOURS],
         acknowledged: [0; MAX_NEIGHBOURS],
-        target: 0,
         packet: 0,
         sum: Checksum::NEW,
     };
@@ -578,11 +746,21 @@ impl Outbox {
         self.window = window as u32;
     }
 
-    /// Whether another step may be sent.
-    pub(crate) fn open(&self) -> bool {
-        self.acknowledged[..self.receivers.len()]
-            .iter()
-            .all(|&consumed| self.position.wrapping_sub(consumed) < self.window)
+    /// The receivers of a target.
+    fn targeted(&self, target: Target) -> core::ops::Range<usize> {
+        match target {
+            Target::One(n) => usize::from(n)..usize::from(n) + 1,
+            _ => 0..self.receivers.len(),
+        }
+    }
+
+    /// The first receiver of a target that has to acknowledge something before the next stretch.
+    fn blocking(&self, target: Target) -> Option<usize> {
+        let open = |n: usize| {
+            let ahead = self.positions[n].wrapping_sub(self.acknowledged[n]);
+            ahead < self.window
+        };
+        self.targeted(target).find(|&n| !open(n))
     }
 
     /// Takes an acknowledgement of receiver `n`.
@@ -592,117 +770,84 @@ impl Outbox {
         low: u16,
         status: &mut Status,
     ) -> Result<(), Fault> {
-        let ahead = nearest(self.acknowledged[n], low, CONTROL_POSITION_BITS);
-        let Ok(ahead) = u32::try_from(ahead) else {
+        let before = self.acknowledged[n];
+        let ahead = nearest(before, low, CONTROL_POSITION_BITS);
+        if ahead < 0 {
             status.ignored_packets += 1;
             return Ok(());
-        };
-        if ahead > self.position.wrapping_sub(self.acknowledged[n]) {
-            let source = self.receivers.sources()[n];
+        }
+        let expected = self.positions[n];
+        if ahead.cast_unsigned() > expected.wrapping_sub(before) {
             return Err(Fault::BeyondWindow {
-                source,
-                expected: self.position,
-                ahead: ahead as i32,
+                source: self.receivers.sources()[n],
+                expected,
+                ahead,
             });
         }
-        self.acknowledged[n] = self.acknowledged[n].wrapping_add(ahead);
+        self.acknowledged[n] = before.wrapping_add_signed(ahead);
         Ok(())
     }
 
-    /// Sends the step under way to all receivers together: `count` messages made by `message`, then
-    /// the marker. `false` when the transmitter is busy; the same call is repeated then.
-    pub(crate) fn send_all(
+    /// Sends a stretch: the messages of its events, made by `message(position, packet)`, then the marker.
+    /// Until it is sent, the same call is repeated.
+    pub(crate) fn send(
         &mut self,
         pe: &mut impl PacketSender,
         port: &Port,
-        count: usize,
+        stretch: &Outgoing,
         message: impl Fn(u32, usize) -> Message,
         status: &mut Status,
-    ) -> Result<bool, Fault> {
-        if !self.send_to(pe, port, Target::All, count, 1, message, status)? {
-            return Ok(false);
+    ) -> Result<Sent, Fault> {
+        let target = stretch.target;
+        if self.blocking(target).is_some() {
+            return Ok(Sent::Blocked);
         }
-        self.position = self.position.wrapping_add(1);
-        Ok(true)
-    }
-
-    /// Sends the step under way to each receiver `n` by itself: the `events(n)` events of `lanes`
-    /// messages each made by `message(position, n, packet)`, then the marker.
-    pub(crate) fn send_each(
-        &mut self,
-        pe: &mut impl PacketSender,
-        port: &Port,
-        lanes: usize,
-        events: impl Fn(usize) -> usize,
-        message: impl Fn(u32, usize, usize) -> Message,
-        status: &mut Status,
-    ) -> Result<bool, Fault> {
-        while usize::from(self.target) < self.receivers.len() {
-            let n = usize::from(self.target);
-            let target = Target::One(self.target);
-            let one = |position, packet| message(position, n, packet);
-            if !self.send_to(pe, port, target, events(n), lanes, one, status)? {
-                return Ok(false);
-            }
-            self.target += 1;
-        }
-        self.target = 0;
-        self.position = self.position.wrapping_add(1);
-        Ok(true)
-    }
-
-    #[allow(clippy::too_many_arguments)]
-    fn send_to(
-        &mut self,
-        pe: &mut impl PacketSender,
-        port: &Port,
-        target: Target,
-        events: usize,
-        lanes: usize,
-        message: impl Fn(u32, usize) -> Message,
-        status: &mut Status,
-    ) -> Result<bool, Fault> {
-        let packets = events * lanes;
-        let routing = port.routing(target);
-        loop {
-            let message = if self.packet < packets {
-                message(self.position, self.packet)
+        let packets = stretch.events << stretch.content.lane_bits();
+        let position = self.positions[self.targeted(target).start];
+        let (routing, to) = (port.routing(target), port.fanout(target));
+        let (mut at, mut sum) = (self.packet, self.sum);
+        let busy = loop {
+            let message = if at < packets {
+                message(position, at)
             } else {
+                let steps = stretch.steps as u8;
                 Message::Marker {
-                    position: self.position as u16,
-                    count: events as u16,
-                    checksum: self.sum.finish(self.position),
+                    position: position as u16,
+                    steps,
+                    count: stretch.events as u16,
+                    checksum: sum.finish(position, steps),
                 }
             };
             let packet = message.packet(routing);
-            if !port.send(pe, target, packet)? {
-                return Ok(false);
+            if !try_send(pe, to, packet)? {
+                break true;
             }
-            if self.packet == packets {
-                break;
+            if at == packets {
+                break false;
             }
-            self.sum.add(packet);
-            self.packet += 1;
+            sum.add(packet);
+            at += 1;
+        };
+        if busy {
+            (self.packet, self.sum) = (at, sum);
+            return Ok(Sent::Busy);
         }
-        let kind = usize::from(port.direction == Direction::Upstream);
-        status.packets[kind] += packets as u64;
+        (self.packet, self.sum) = (0, Checksum::NEW);
+        for n in self.targeted(target) {
+            self.positions[n] = position.wrapping_add(1);
+        }
+        status.packets[usize::from(port.direction == Direction::Upstream)] += packets as u64;
         status.packets[2] += 1;
-        self.packet = 0;
-        self.sum = Checksum::NEW;
-        Ok(true)
+        Ok(Sent::All)
     }
 
-    /// What the outbox waits for, when it is not [open](Self::open).
-    pub(crate) fn waiting(&self) -> Waiting {
-        for (&source, &acknowledged) in self.receivers.sources().iter().zip(&self.acknowledged) {
-            if self.position.wrapping_sub(acknowledged) >= self.window {
-                return Waiting::Acknowledgement {
-                    source,
-                    acknowledged,
-                    position: self.position,
-                };
-            }
-        }
-        Waiting::Nothing
+    /// What the next stretch to a target waits for.
+    pub(crate) fn waiting(&self, target: Target) -> Waiting {
+        self.blocking(target)
+            .map_or(Waiting::Nothing, |n| Waiting::Acknowledgement {
+                source: self.receivers.sources()[n],
+                acknowledged: self.acknowledged[n],
+                position: self.positions[n],
+            })
     }
 }
