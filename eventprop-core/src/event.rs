@@ -153,12 +153,18 @@ const POSITION_SHIFT: u32 = 25;
 /// The bits of a key that decide where packets of a sender go ([`ROUTING_MASK`]).
 #[must_use]
 pub fn routing_key(direction: Direction, source: Source, target: Target) -> u32 {
-    let target = match target {
+    let upstream = u32::from(direction == Direction::Upstream);
+    upstream << 31 | u32::from(source) << 20 | target_bits(target)
+}
+
+/// The bits of a key that say the target.
+pub(crate) fn target_bits(target: Target) -> u32 {
+    let number = match target {
         Target::One(n) => u32::from(n),
         Target::Optimizer => TARGET_OPTIMIZER,
         Target::All => TARGET_ALL,
     };
-    u32::from(direction == Direction::Upstream) << 31 | u32::from(source) << 20 | target << 16
+    number << 16
 }
 
 /// Packs a message.

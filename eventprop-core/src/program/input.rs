@@ -156,7 +156,6 @@ pub mod sample {
 pub struct Input {
     config: Config,
     layout: Layout,
-    port: Port,
     outbox: Outbox,
     run: Option<(Run, Share)>,
     minibatch: u32,
@@ -184,7 +183,6 @@ impl Program for Input {
     const EMPTY: Self = Self {
         config: Config::EMPTY,
         layout: Layout::EMPTY,
-        port: Port::NONE,
         outbox: Outbox::EMPTY,
         run: None,
         minibatch: 0,
@@ -201,12 +199,8 @@ impl Program for Input {
         self.status = Status::NEW;
         self.config = config;
         self.layout = config.layout();
-        self.port = Port {
-            source: config.source,
-            direction: Direction::Downstream,
-            neighbours: config.downstream,
-        };
-        self.outbox.configure(config.downstream, config.window);
+        let port = Port::new(config.source, Direction::Downstream, config.downstream);
+        self.outbox.configure(port, config.window);
     }
 
     fn memory_bytes(config: &Config) -> usize {
@@ -334,7 +328,7 @@ impl Input {
             content: Content::Spikes,
         };
         let status = &mut self.status;
-        let sent = (self.outbox).send(pe, &self.port, &stretch, message, status)?;
+        let sent = (self.outbox).send(pe, &stretch, message, status)?;
         if sent == Sent::All {
             for &word in events {
                 let (step, event) = sample::parse_event(word);

@@ -1,8 +1,10 @@
 //! The neuron layer program: forward, backward, and the gradient of its weights.
 
+use s2_hal::packet::PacketSender;
+
 use super::memory::{Cut, Plan, Region, check};
 use super::stream::{
-    Content, Inbox, InboxMemory, Neighbours, Outbox, Outgoing, Port, Sent, receive,
+    Content, Inbox, Known, Neighbours, Outbox, Outgoing, Port, Sent, receive,
 };
 use super::{
     Fault, HandOver, Kernels, Mode, Platform, Program, Progress, ROUNDS_PER_POLL, Run, Share,
@@ -72,10 +74,8 @@ pub struct Config {
 pub struct Layout {
     /// What it counts.
     pub status: Region<Status>,
-    forward_words: Region<u32>,
-    forward_flags: Region<u32>,
-    backward_words: Region<u32>,
-    backward_flags: Region<u32>,
+    forward: Region<u32>,
+    backward: Region<u32>,
     /// Coefficients over ticks ([`crate::tables::fill`]), written by the host.
     pub ticks: Region<Coefficients>,
     /// Coefficients over steps ([`crate::tables::fill_runs`]), written by the host.
@@ -115,10 +115,8 @@ pub struct Layout {
 impl Layout {
     const EMPTY: Self = Self {
         status: Region::EMPTY,
-        forward_words: Region::EMPTY,
-        forward_flags: Region::EMPTY,
-        backward_words: Region::EMPTY,
-        backward_flags: Region::EMPTY,
+        forward: Region::EMPTY,
+        backward: Region::EMPTY,
         ticks: Region::EMPTY,
         runs: Region::EMPTY,
         peaks: Region::EMPTY,
@@ -247,10 +245,8 @@ impl Config {
         let mut plan = Plan::new();
         let mut layout = Layout {
             status: plan.region(1),
-            forward_words: plan.region(forward.0),
-            forward_flags: plan.region(forward.1),
-            backward_words: plan.region(backward.0),
-            backward_flags: plan.region(backward.1),
+            forward: plan.region(forward),
+            backward: plan.region(backward),
             ticks: plan.region(ticks + 1),
             runs: plan.region(runs),
             peaks: plan.region(peaks),
@@ -299,8 +295,8 @@ pub fn spikes_per_step(scheme: Scheme, limit: usize) -> usize {
 /// What a program of a layer has in its memory.
 struct Memory<'m> {
     status: &'m mut [Status],
-    forward: InboxMemory<'m>,
-    backward: InboxMemory<'m>,
+    forward: &'m mut [u32],
+    backward: &'m mut [u32],
     rest: Rest<'m>,
 }
 
@@ -320,13 +316,8 @@ struct Arrays<'m> {
     weights: &'m [i32],
     gradient: &'m mut [i64],
     spike_counts: &'m mut [u32],
-    membrane: &'m mut [i32],
-    current: &'m mut [i32],
-    scratch: &'m mut [u16],
-    events: &'m mut [Event],
-    slopes: &'m mut [i32],
-    errors: &'m mut [i32],
-    ends: &'m mut [u32],
+    neurons: Neurons<'m>,
+    log: EventLog<'m>,
     arrivals: &'m mut [Event],
     arrival_ends: &'m mut [u32],
     sums: &'m mut [i64],
@@ -337,21 +328,15 @@ impl<'m> Memory<'m> {
         let mut cut = Cut::new(memory);
         Self {
             status: cut.take(layout.status),
-            forward: InboxMemory {
-                words: cut.take(layout.forward_words),
-                arrived: cut.take(layout.forward_flags),
-            },
-            backward: InboxMemory {
-                words: cut.take(layout.backward_words),
-                arrived: cut.take(layout.backward_flags),
-            },
+            forward: cut.take(layout.forward),
+            backward: cut.take(layout.backward),
             rest: Rest::Whole(cut),
         }
     }
 }
 
 impl<'m> Rest<'m> {
-    #[inline]
+    #[inline(never)]
     fn divide(&mut self, layout: &Layout) -> &mut Arrays<'m> {
         if let Self::Whole(cut) = self {
             *self = Self::Divided(Arrays::new(layout, core::mem::take(cut)));
@@ -375,13 +360,19 @@ impl<'m> Arrays<'m> {
             weights: cut.take(layout.weights),
             gradient: cut.take(layout.gradient),
             spike_counts: cut.take(layout.spike_counts),
-            membrane: cut.take(layout.membrane),
-            current: cut.take(layout.current),
-            scratch: cut.take(layout.scratch),
-            events: cut.take(layout.events),
-            slopes: cut.take(layout.slopes),
-            errors: cut.take(layout.errors),
-            ends: cut.take(layout.ends),
+            neurons: Neurons {
+                membrane: cut.take(layout.membrane),
+                current: cut.take(layout.current),
+                scratch: cut.take(layout.scratch),
+                // What the program knows of them comes with each use.
+                activity: Activity::UNKNOWN,
+            },
+            log: EventLog::new(
+                cut.take(layout.events),
+                cut.take(layout.slopes),
+                cut.take(layout.errors),
+                cut.take(layout.ends),
+            ),
             arrivals: cut.take(layout.arrivals),
             arrival_ends: cut.take(layout.arrival_ends),
             sums: cut.take(layout.sums),
@@ -405,8 +396,6 @@ enum Phase {
 pub struct Layer {
     config: Config,
     layout: Layout,
-    up: Port,
-    down: Port,
     forward_in: Inbox,
     forward_out: Outbox,
     backward_in: Inbox,
@@ -448,8 +437,6 @@ impl Program for Layer {
     const EMPTY: Self = Self {
         config: Config::EMPTY,
         layout: Layout::EMPTY,
-        up: Port::NONE,
-        down: Port::NONE,
         forward_in: Inbox::EMPTY,
         forward_out: Outbox::EMPTY,
         backward_in: Inbox::EMPTY,
@@ -474,30 +461,25 @@ impl Program for Layer {
 
     fn configure(&mut self, config: Config) {
         self.status = Status::NEW;
-        let port = |direction, neighbours| Port {
-            source: config.source,
-            direction,
-            neighbours,
-        };
         let errors = [config.events_per_step() as u16; MAX_NEIGHBOURS];
         self.config = config;
         self.layout = config.layout();
-        self.up = port(Direction::Upstream, config.upstream);
-        self.down = port(Direction::Downstream, config.downstream);
         self.forward_in.configure(
             config.upstream,
             config.upstream_events(),
             Content::Spikes,
             config.window,
         );
-        self.forward_out.configure(config.downstream, config.window);
+        let down = Port::new(config.source, Direction::Downstream, config.downstream);
+        self.forward_out.configure(down, config.window);
         self.backward_in.configure(
             config.downstream,
             &errors[..config.downstream.len()],
             config.errors_in(),
             config.window,
         );
-        self.backward_out.configure(config.upstream, config.window);
+        let up = Port::new(config.source, Direction::Upstream, config.upstream);
+        self.backward_out.configure(up, config.window);
         // What is in the memory is not known.
         self.activity = Activity::UNKNOWN;
     }
@@ -543,10 +525,10 @@ impl Program for Layer {
             };
             let status = &mut self.status;
             // A busy transmitter asks for another round.
-            let told = self.forward_in.acknowledge(pe, &self.up, worked, status)?
+            let told = self.forward_in.acknowledge(pe, &self.backward_out.port, worked, status)?
                 & self
                     .backward_in
-                    .acknowledge(pe, &self.down, worked, status)?;
+                    .acknowledge(pe, &self.forward_out.port, worked, status)?;
             if !worked && told {
                 return Ok(Progress::Idle);
             }
@@ -640,14 +622,10 @@ impl Layer {
         self.phase = Phase::Done;
     }
 
+    #[inline(never)]
     fn silence(&mut self, memory: &mut Memory<'_>) {
-        let arrays = memory.rest.divide(&self.layout);
-        let mut neurons = Neurons {
-            membrane: arrays.membrane,
-            current: arrays.current,
-            scratch: arrays.scratch,
-            activity: self.activity,
-        };
+        let neurons = &mut memory.rest.divide(&self.layout).neurons;
+        neurons.activity = self.activity;
         neurons.silence();
         self.activity = neurons.activity;
     }
@@ -674,14 +652,14 @@ impl Layer {
             Direction::Downstream => (
                 &self.config.upstream,
                 &mut self.forward_in,
-                &mut memory.forward,
+                &mut *memory.forward,
                 &mut self.backward_out,
                 self.config.upstream_has_neurons,
             ),
             Direction::Upstream => (
                 &self.config.downstream,
                 &mut self.backward_in,
-                &mut memory.backward,
+                &mut *memory.backward,
                 &mut self.forward_out,
                 true,
             ),
@@ -704,7 +682,7 @@ impl Layer {
         let steps = self.config.steps;
         let mut worked = false;
         if self.consumed < steps
-            && let Some(known) = self.forward_in.known(steps)?
+            && let Known::Steps(known) = self.forward_in.known(steps)?
         {
             self.take_arrivals(memory, known)?;
             worked = true;
@@ -742,7 +720,7 @@ impl Layer {
         let last = (known - 1) * sources.len();
         arrays.arrival_ends[self.consumed * sources.len()..last].fill(self.arrived as u32);
         for (n, &source) in sources.sources().iter().enumerate() {
-            for &word in self.forward_in.events(&memory.forward, n, known) {
+            for &word in self.forward_in.events(memory.forward, n, known) {
                 let event = Event {
                     neuron: (word >> 16) as u16,
                     offset: word as u16,
@@ -765,7 +743,7 @@ impl Layer {
             }
             arrays.arrival_ends[last + n] = self.arrived as u32;
         }
-        self.forward_in.consume(&mut memory.forward, known);
+        self.forward_in.consume(memory.forward, known);
         self.consumed = known;
         Ok(())
     }
@@ -783,19 +761,9 @@ impl Layer {
         let dynamics = self.dynamics(arrays.tables)?;
         let delay = self.config.scheme.delay();
         let sources = self.config.upstream.len();
-        let mut neurons = Neurons {
-            membrane: arrays.membrane,
-            current: arrays.current,
-            scratch: arrays.scratch,
-            activity: self.activity,
-        };
-        let mut log = EventLog::resume(
-            arrays.events,
-            arrays.slopes,
-            arrays.errors,
-            arrays.ends,
-            self.step,
-        );
+        let (neurons, log) = (&mut arrays.neurons, &mut arrays.log);
+        neurons.activity = self.activity;
+        log.set_steps(self.step);
         let mut statistics = Statistics::NEW;
         let before = log.len();
         let until = known.min(self.sent + MAX_STRETCH);
@@ -806,23 +774,24 @@ impl Layer {
                 }
                 None => &[],
             };
-            let full = Fault::SpikesExceedMemory {
-                capacity: self.config.spike_capacity,
-                step: self.step,
+            let step = if arrivals.is_empty() && neurons.activity.rests() {
+                Ok(())
+            } else {
+                kernels.forward_step(
+                    &dynamics,
+                    &arrays.weights[..self.config.inputs * self.config.neurons],
+                    arrivals,
+                    neurons,
+                    log,
+                    &mut statistics,
+                )
             };
-            if !arrivals.is_empty() || !neurons.activity.rests() {
-                kernels
-                    .forward_step(
-                        &dynamics,
-                        &arrays.weights[..self.config.inputs * self.config.neurons],
-                        arrivals,
-                        &mut neurons,
-                        &mut log,
-                        &mut statistics,
-                    )
-                    .map_err(|_| full)?;
+            if step.and_then(|()| log.end_step()).is_err() {
+                return Err(Fault::SpikesExceedMemory {
+                    capacity: self.config.spike_capacity,
+                    step: self.step,
+                });
             }
-            log.end_step().map_err(|_| full)?;
             self.step += 1;
         }
         self.activity = neurons.activity;
@@ -850,25 +819,15 @@ impl Layer {
         memory: &mut Memory<'_>,
         pe: &mut P,
     ) -> Result<bool, Fault> {
-        let log = log(memory.rest.divide(&self.layout), self.step);
-        let events = log.events(self.step - 1);
-        let first = self.config.first_neuron as u16;
-        let message = |position: u32, n: usize| Message::Spike {
-            position: position as u16,
-            index: n as u16,
-            event: Event {
-                neuron: first + events[n].neuron,
-                offset: events[n].offset,
-            },
+        let log = &mut memory.rest.divide(&self.layout).log;
+        log.set_steps(self.step);
+        let events = Events::Spikes {
+            events: log.events(self.step - 1),
+            first: self.config.first_neuron as u16,
         };
-        let stretch = Outgoing {
-            target: Target::All,
-            steps: self.step - self.sent,
-            events: events.len(),
-            content: Content::Spikes,
-        };
-        let status = &mut self.status;
-        let sent = (self.forward_out).send(pe, &self.down, &stretch, message, status)?;
+        let steps = self.step - self.sent;
+        let (outbox, status) = (&mut self.forward_out, &mut self.status);
+        let sent = events.send(pe, outbox, Target::All, steps, status)?;
         if sent == Sent::All {
             self.sending = false;
             self.sent = self.step;
@@ -883,7 +842,7 @@ impl Layer {
         pe: &mut P,
     ) -> Result<bool, Fault> {
         let steps = self.config.steps;
-        if self.lacks_errors && self.backward_in.known(steps)?.is_none() {
+        if self.lacks_errors && matches!(self.backward_in.known(steps)?, Known::Not(_)) {
             return Ok(false);
         }
         let mut worked = false;
@@ -918,19 +877,9 @@ impl Layer {
         let sources = self.config.upstream.len();
         let weights = self.config.inputs * self.config.neurons;
         let mut statistics = Statistics::NEW;
-        let mut log = EventLog::resume(
-            arrays.events,
-            arrays.slopes,
-            arrays.errors,
-            arrays.ends,
-            steps,
-        );
-        let mut neurons = Neurons {
-            membrane: arrays.membrane,
-            current: arrays.current,
-            scratch: arrays.scratch,
-            activity: self.activity,
-        };
+        let (neurons, log) = (&mut arrays.neurons, &mut arrays.log);
+        neurons.activity = self.activity;
+        log.set_steps(steps);
         let before = self.back;
         self.lacks_errors = false;
         while !self.sending && self.back < steps + self.config.scheme.delay() {
@@ -944,12 +893,12 @@ impl Layer {
             if step < steps {
                 let own = log.step_mut(step);
                 if !own.events.is_empty() {
-                    let Some(known) = self.backward_in.known(steps)? else {
+                    let Known::Steps(known) = self.backward_in.known(steps)? else {
                         self.lacks_errors = true;
                         break;
                     };
-                    self.take_errors(&memory.backward, own.errors, &mut statistics);
-                    self.backward_in.consume(&mut memory.backward, known);
+                    self.take_errors(memory.backward, own.errors, &mut statistics);
+                    self.backward_in.consume(memory.backward, known);
                 }
                 // Nothing happens in an empty step, but on the grid.
                 if self.config.scheme == Scheme::Grid
@@ -963,7 +912,7 @@ impl Layer {
                         &mut arrays.gradient[..weights],
                         arrivals,
                         own,
-                        &mut neurons,
+                        neurons,
                         answers.then_some(&mut *sums),
                         &mut statistics,
                     );
@@ -985,7 +934,7 @@ impl Layer {
     /// Takes the errors of a step's own events from the inbox.
     fn take_errors(
         &self,
-        memory: &InboxMemory<'_>,
+        memory: &[u32],
         errors: &mut [i32],
         statistics: &mut Statistics,
     ) {
@@ -1016,36 +965,21 @@ impl Layer {
         let sources = self.config.upstream.len();
         let first = (self.config.steps - self.back) * sources;
         let computed = self.back > self.config.scheme.delay();
-        let content = errors(self.config.split);
         let arrays = memory.rest.divide(&self.layout);
         let start = span(arrays.arrival_ends, first, first).start;
         while usize::from(self.target) < sources {
             let at = first + usize::from(self.target);
             let span = span(arrays.arrival_ends, at, at);
             if !span.is_empty() {
-                let sums = &arrays.sums[span.start - start..span.end - start];
-                let message = |position: u32, packet: usize| {
-                    let sum = sums[packet / content.lanes()];
-                    let (part, word) = match (content, packet % 2) {
-                        (Content::Shares, 0) => (ErrorPart::High, (sum >> 32) as u32),
-                        (Content::Shares, _) => (ErrorPart::Low, sum as u32),
-                        _ => (ErrorPart::Whole, sum as u32),
-                    };
-                    Message::Error {
-                        position: position as u16,
-                        index: (packet / content.lanes()) as u16,
-                        part,
-                        word,
-                    }
+                let sums = match computed {
+                    true => &arrays.sums[span.start - start..span.end - start],
+                    false => &[],
                 };
-                let stretch = Outgoing {
-                    target: Target::One(self.target),
-                    steps: 1,
-                    events: if computed { sums.len() } else { 0 },
-                    content,
-                };
-                let status = &mut self.status;
-                match (self.backward_out).send(pe, &self.up, &stretch, message, status)? {
+                let content = errors(self.config.split);
+                let events = Events::Errors { sums, content };
+                let target = Target::One(self.target);
+                let (outbox, status) = (&mut self.backward_out, &mut self.status);
+                match events.send(pe, outbox, target, 1, status)? {
                     Sent::All => {}
                     Sent::Busy => return Ok(true),
                     Sent::Blocked => return Ok(false),
@@ -1058,7 +992,7 @@ impl Layer {
     }
 
     fn ready<P: Platform>(&mut self, pe: &mut P) -> Result<bool, Fault> {
-        if self.hand_over.report(pe, &self.down, &mut self.status)? {
+        if self.hand_over.report(pe, &self.forward_out.port, &mut self.status)? {
             self.phase = Phase::Released;
         }
         Ok(true)
@@ -1074,15 +1008,61 @@ impl Layer {
     }
 }
 
-/// The log as it stands after `steps` steps.
-fn log<'a>(arrays: &'a mut Arrays<'_>, steps: usize) -> EventLog<'a> {
-    EventLog::resume(
-        arrays.events,
-        arrays.slopes,
-        arrays.errors,
-        arrays.ends,
-        steps,
-    )
+/// What a layer sends for a step.
+enum Events<'a> {
+    /// Spikes of its neurons, of which the first has this number in the whole layer.
+    Spikes { events: &'a [Event], first: u16 },
+    /// Error sums of arrivals: rounded, or shares of them.
+    Errors { sums: &'a [i64], content: Content },
+}
+
+impl Events<'_> {
+    /// Sends them. (One function for both directions: most of it is the same, and code memory is short.)
+    #[inline(never)]
+    fn send(
+        &self,
+        pe: &mut impl PacketSender,
+        outbox: &mut Outbox,
+        target: Target,
+        steps: usize,
+        status: &mut Status,
+    ) -> Result<Sent, Fault> {
+        let (events, content) = match *self {
+            Self::Spikes { events, .. } => (events.len(), Content::Spikes),
+            Self::Errors { sums, content } => (sums.len(), content),
+        };
+        let stretch = Outgoing {
+            target,
+            steps,
+            events,
+            content,
+        };
+        let message = |position: u32, packet: usize| match *self {
+            Self::Spikes { events, first } => Message::Spike {
+                position: position as u16,
+                index: packet as u16,
+                event: Event {
+                    neuron: first + events[packet].neuron,
+                    offset: events[packet].offset,
+                },
+            },
+            Self::Errors { sums, content } => {
+                let index = packet / content.lanes();
+                let (part, word) = match (content, packet % 2) {
+                    (Content::Shares, 0) => (ErrorPart::High, (sums[index] >> 32) as u32),
+                    (Content::Shares, _) => (ErrorPart::Low, sums[index] as u32),
+                    _ => (ErrorPart::Whole, sums[index] as u32),
+                };
+                Message::Error {
+                    position: position as u16,
+                    index: index as u16,
+                    part,
+                    word,
+                }
+            }
+        };
+        outbox.send(pe, &stretch, message, status)
+    }
 }
 
 /// Indices of the arrivals of a step.

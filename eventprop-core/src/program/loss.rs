@@ -4,7 +4,7 @@ use bytemuck::{Pod, Zeroable};
 
 use super::memory::{Cut, Plan, Region, check};
 use super::stream::{
-    Content, Inbox, InboxMemory, Neighbours, Outbox, Outgoing, Port, Sent, receive,
+    Content, Inbox, Known, Neighbours, Outbox, Outgoing, Port, Sent, receive,
 };
 use super::{
     Fault, HandOver, Kernels, Mode, Platform, Program, Progress, ROUNDS_PER_POLL, Run, Share,
@@ -96,8 +96,7 @@ pub struct Layout {
     answers: Region<u16>,
     order: Region<u32>,
     head: Region<u32>,
-    words: Region<u32>,
-    flags: Region<u32>,
+    inbox: Region<u32>,
     /// Bytes of all.
     pub bytes: usize,
 }
@@ -112,8 +111,7 @@ impl Layout {
         answers: Region::EMPTY,
         order: Region::EMPTY,
         head: Region::EMPTY,
-        words: Region::EMPTY,
-        flags: Region::EMPTY,
+        inbox: Region::EMPTY,
         bytes: 0,
     };
 }
@@ -163,7 +161,7 @@ impl Config {
     /// Places the program's memory.
     #[must_use]
     pub fn layout(&self) -> Layout {
-        let (words, flags) = Inbox::memory(self.upstream_events(), Content::Spikes, self.window);
+        let inbox = Inbox::memory(self.upstream_events(), Content::Spikes, self.window);
         let mut plan = Plan::new();
         let mut layout = Layout {
             status: plan.region(1),
@@ -174,8 +172,7 @@ impl Config {
             answers: plan.region(self.steps),
             order: plan.region(4),
             head: plan.region(4),
-            words: plan.region(words),
-            flags: plan.region(flags),
+            inbox: plan.region(inbox),
             bytes: 0,
         };
         layout.bytes = plan.bytes();
@@ -192,7 +189,7 @@ struct Memory<'m> {
     answers: &'m mut [u16],
     order: &'m mut [u32],
     head: &'m mut [u32],
-    inbox: InboxMemory<'m>,
+    inbox: &'m mut [u32],
 }
 
 impl<'m> Memory<'m> {
@@ -207,10 +204,7 @@ impl<'m> Memory<'m> {
             answers: cut.take(layout.answers),
             order: cut.take(layout.order),
             head: cut.take(layout.head),
-            inbox: InboxMemory {
-                words: cut.take(layout.words),
-                arrived: cut.take(layout.flags),
-            },
+            inbox: cut.take(layout.inbox),
         }
     }
 }
@@ -229,7 +223,6 @@ enum Phase {
 pub struct Loss {
     config: Config,
     layout: Layout,
-    port: Port,
     inbox: Inbox,
     outbox: Outbox,
     run: Run,
@@ -257,7 +250,6 @@ impl Program for Loss {
     const EMPTY: Self = Self {
         config: Config::EMPTY,
         layout: Layout::EMPTY,
-        port: Port::NONE,
         inbox: Inbox::EMPTY,
         outbox: Outbox::EMPTY,
         run: Run::NONE,
@@ -275,18 +267,14 @@ impl Program for Loss {
         self.status = Status::NEW;
         self.config = config;
         self.layout = config.layout();
-        self.port = Port {
-            source: config.source,
-            direction: Direction::Upstream,
-            neighbours: config.upstream,
-        };
         self.inbox.configure(
             config.upstream,
             config.upstream_events(),
             Content::Spikes,
             config.window,
         );
-        self.outbox.configure(config.upstream, config.window);
+        let port = Port::new(config.source, Direction::Upstream, config.upstream);
+        self.outbox.configure(port, config.window);
     }
 
     fn memory_bytes(config: &Config) -> usize {
@@ -323,7 +311,7 @@ impl Program for Loss {
                 Phase::Forward => self.forward(&mut memory, pe)?,
                 Phase::Backward => self.backward(&mut memory, pe)?,
                 Phase::Ready => {
-                    if self.hand_over.report(pe, &self.port, &mut self.status)? {
+                    if self.hand_over.report(pe, &self.outbox.port, &mut self.status)? {
                         self.phase = Phase::Released;
                     }
                     true
@@ -338,7 +326,7 @@ impl Program for Loss {
                 }
             };
             // A busy transmitter asks for another round.
-            let told = (self.inbox).acknowledge(pe, &self.port, worked, &mut self.status)?;
+            let told = (self.inbox).acknowledge(pe, &self.outbox.port, worked, &mut self.status)?;
             if !worked && told {
                 return Ok(Progress::Idle);
             }
@@ -426,18 +414,18 @@ impl Loss {
             .ok_or(unexpected)?;
         match envelope.message {
             Message::Acknowledge { position } => self.outbox.acknowledged(from, position, status),
-            message => (self.inbox).accept(&mut memory.inbox, from, packet, message, status),
+            message => (self.inbox).accept(memory.inbox, from, packet, message, status),
         }
     }
 
     fn forward<P: Platform>(&mut self, memory: &mut Memory<'_>, pe: &mut P) -> Result<bool, Fault> {
         if self.step < self.config.steps {
-            let Some(known) = self.inbox.known(self.config.steps)? else {
+            let Known::Steps(known) = self.inbox.known(self.config.steps)? else {
                 return Ok(false);
             };
             let step = known - 1;
             for (n, &source) in self.config.upstream.sources().iter().enumerate() {
-                let words = self.inbox.events(&memory.inbox, n, known);
+                let words = self.inbox.events(memory.inbox, n, known);
                 memory.answers[step] |= u16::from(!words.is_empty()) << n;
                 for (index, &word) in words.iter().enumerate() {
                     let (neuron, offset) = ((word >> 16) as u16, word as u16);
@@ -460,7 +448,7 @@ impl Loss {
                     }
                 }
             }
-            self.inbox.consume(&mut memory.inbox, known);
+            self.inbox.consume(memory.inbox, known);
             self.step = known;
             return Ok(true);
         }
@@ -551,7 +539,7 @@ impl Loss {
                 }
             };
             let status = &mut self.status;
-            match (self.outbox).send(pe, &self.port, &stretch, message, status)? {
+            match (self.outbox).send(pe, &stretch, message, status)? {
                 Sent::All => self.target += 1,
                 Sent::Busy => return Ok(true),
                 Sent::Blocked => return Ok(false),

@@ -10,7 +10,7 @@ use super::{Fault, Status, Waiting};
 use crate::event::{
     CONTROL_POSITION_BITS, Checksum, Direction, ERROR_POSITION_BITS, Envelope, ErrorPart,
     MARKER_POSITION_BITS, MAX_NEIGHBOURS, Message, SPIKE_POSITION_BITS, Source, Target, nearest,
-    routing_key, unpack,
+    routing_key, target_bits, unpack,
 };
 
 /// Most stretches that a sender may be ahead of its receivers.
@@ -102,30 +102,34 @@ impl Neighbours {
     }
 }
 
-/// Sends packets to the neighbours of one direction.
+/// The way to the neighbours of one direction.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Port {
-    pub(crate) source: Source,
-    pub(crate) direction: Direction,
-    pub(crate) neighbours: Neighbours,
+    /// The bits of a key that all targets have in common.
+    key: u32,
+    neighbours: Neighbours,
 }
 
 impl Port {
     /// To nobody.
-    pub(crate) const NONE: Self = Self {
-        source: 0,
-        direction: Direction::Downstream,
+    const NONE: Self = Self {
+        key: 0,
         neighbours: Neighbours::NONE,
     };
 
-    /// The bits of a key that lead a packet to a target.
-    fn routing(&self, target: Target) -> u32 {
-        routing_key(self.direction, self.source, target)
+    /// From the PE `source` to its neighbours.
+    pub(crate) fn new(source: Source, direction: Direction, neighbours: Neighbours) -> Self {
+        Self {
+            key: routing_key(direction, source, Target::One(0)),
+            neighbours,
+        }
     }
 
-    /// How packets reach a target.
-    fn fanout(&self, target: Target) -> Fanout<'_> {
-        match &self.neighbours.routing {
+    /// How packets reach a target: the bits of a key that lead them there, and where that is.
+    #[inline(always)]
+    fn way(&self, target: Target) -> (u32, Fanout<'_>) {
+        let key = self.key | target_bits(target);
+        let to = match &self.neighbours.routing {
             Routing::Router => Fanout::Router,
             Routing::Direct {
                 one,
@@ -137,7 +141,8 @@ impl Port {
                 Target::Optimizer => core::slice::from_ref(optimizer),
                 Target::All => &all[..usize::from(*all_len)],
             }),
-        }
+        };
+        (key, to)
     }
 
     /// Sends one message to a target; `false` when the transmitter is busy.
@@ -147,8 +152,8 @@ impl Port {
         target: Target,
         message: Message,
     ) -> Result<bool, Fault> {
-        let packet = message.packet(self.routing(target));
-        try_send(pe, self.fanout(target), packet)
+        let (key, to) = self.way(target);
+        try_send(pe, to, message.packet(key))
     }
 }
 
@@ -280,8 +285,9 @@ impl Stretch {
 struct Stream {
     /// Events that it may send in a step.
     capacity: u16,
-    /// Where its words start within a slot.
+    /// Where its memory starts within a slot, and how many words of it are bits.
     start: usize,
+    flags: usize,
     /// Position of its head, the stretch that is worked on next.
     expected: u32,
     /// Position up to which it was told.
@@ -296,11 +302,20 @@ impl Stream {
     const EMPTY: Self = Self {
         capacity: 0,
         start: 0,
+        flags: 0,
         expected: 0,
         acknowledged: 0,
         reached: 0,
         stretches: [Stretch::NEW; MAX_WINDOW],
     };
+}
+
+/// What [`Inbox::known`] comes to.
+pub(crate) enum Known {
+    /// So many steps of the sample.
+    Steps(usize),
+    /// No new ones before something arrives.
+    Not(Waiting),
 }
 
 /// Collects stretches from neighbours until they are complete.
@@ -310,7 +325,8 @@ impl Stream {
 /// that end there, and those before have none. Only these heads are consumed.
 ///
 /// Keeps the words of at most a window of stretches, `[slot][source][index][lane]`, in memory that the
-/// caller lends, with a bit per word that says whether it has arrived. Both are zero where nothing has.
+/// caller lends, and before those of each source a bit per word that says whether it has arrived. Both are
+/// zero where nothing has.
 #[derive(Clone, Debug)]
 pub(crate) struct Inbox {
     sources: Neighbours,
@@ -322,12 +338,6 @@ pub(crate) struct Inbox {
     /// Most stretches that a source has sent and was not told to be consumed.
     untold: u32,
     streams: [Stream; MAX_NEIGHBOURS],
-}
-
-/// The memory of an [`Inbox`].
-pub(crate) struct InboxMemory<'m> {
-    pub(crate) words: &'m mut [u32],
-    pub(crate) arrived: &'m mut [u32],
 }
 
 impl Inbox {
@@ -358,17 +368,17 @@ impl Inbox {
         for (stream, &events) in self.streams.iter_mut().zip(capacity) {
             stream.capacity = events;
             stream.start = self.words_per_slot;
+            stream.flags = flag_words(events, content);
             self.words_per_slot += words_of(events, content);
         }
     }
 
-    /// Length of the two memories of an inbox.
-    pub(crate) fn memory(capacity: &[u16], content: Content, window: usize) -> (usize, usize) {
+    /// Words of memory for an inbox.
+    pub(crate) fn memory(capacity: &[u16], content: Content, window: usize) -> usize {
         let words: usize = (capacity.iter())
             .map(|&events| words_of(events, content))
             .sum();
-        let slots = window.next_power_of_two();
-        (words * slots, words * slots / 32)
+        words * window.next_power_of_two()
     }
 
     #[inline]
@@ -376,14 +386,14 @@ impl Inbox {
         (position & self.slot_mask) as usize
     }
 
-    /// Where the words of a source start in a slot. (Within the memory, so that nothing wraps.)
+    /// Where the memory of a source starts in a slot. (Within the memory, so that nothing wraps.)
     #[inline]
     fn at(&self, slot: usize, source: usize) -> usize {
         slot.wrapping_mul(self.words_per_slot)
             .wrapping_add(self.streams[source].start)
     }
 
-    /// The head of a source, and the words of its slot.
+    /// The head of a source, and where its memory is.
     #[inline]
     fn head(&self, source: usize) -> (&Stretch, usize) {
         let stream = &self.streams[source];
@@ -422,7 +432,7 @@ impl Inbox {
     /// Takes a packet of a source. Repetitions are counted in `status` and change nothing.
     pub(crate) fn accept(
         &mut self,
-        memory: &mut InboxMemory<'_>,
+        memory: &mut [u32],
         source: usize,
         packet: Packet,
         message: Message,
@@ -451,7 +461,7 @@ impl Inbox {
     #[inline(always)]
     fn word(
         &mut self,
-        memory: &mut InboxMemory<'_>,
+        memory: &mut [u32],
         source: usize,
         packet: Packet,
         place: &Place,
@@ -469,18 +479,18 @@ impl Inbox {
         }
         let slot = self.slot(position);
         // An index below the capacity is within the memory.
-        let within = usize::from(index) << self.content.lane_bits();
-        let at = self.at(slot, source).wrapping_add(within) + place.lane;
-        let (flags, bit) = (&mut memory.arrived[at / 32], 1 << (at % 32));
-        let stored = &mut memory.words[at];
-        if *flags & bit != 0 {
-            if *stored != place.word {
+        let within = (usize::from(index) << self.content.lane_bits()) + place.lane;
+        let flags = self.at(slot, source);
+        let at = (flags.wrapping_add(self.streams[source].flags)).wrapping_add(within);
+        let (flags, bit) = (flags.wrapping_add(within / 32), 1 << (within % 32));
+        if memory[flags] & bit != 0 {
+            if memory[at] != place.word {
                 return Err(self.conflict(source, position));
             }
             return Ok(false);
         }
-        *flags |= bit;
-        *stored = place.word;
+        memory[flags] |= bit;
+        memory[at] = place.word;
         let stretch = &mut self.streams[source].stretches[slot];
         stretch.arrived += 1;
         stretch.end = stretch.end.max(index + 1);
@@ -519,18 +529,32 @@ impl Inbox {
         }
     }
 
-    /// Number of steps from the start of the sample that are known, once the heads of all sources are
-    /// complete; checks them then. A sample has `limit` steps.
-    pub(crate) fn known(&self, limit: usize) -> Result<Option<usize>, Fault> {
+    /// Number of steps from the start of the sample that are known, or what is needed before there are
+    /// any new ones: the heads of all sources, which are checked once they are complete. A sample has
+    /// `limit` steps.
+    #[inline(never)]
+    pub(crate) fn known(&self, limit: usize) -> Result<Known, Fault> {
         let mut known = limit;
         for (n, &source) in self.sources.sources().iter().enumerate() {
             let (head, _) = self.head(n);
             let (announced, arrived) = (head.announced, head.arrived);
-            let wanted = usize::from(announced) << self.content.lane_bits();
-            if head.steps == 0 || usize::from(arrived) < wanted {
-                return Ok(None);
-            }
             let position = self.streams[n].expected;
+            let wanted = usize::from(announced) << self.content.lane_bits();
+            if head.steps == 0 {
+                return Ok(Known::Not(Waiting::Marker {
+                    source,
+                    position,
+                    arrived,
+                }));
+            }
+            if usize::from(arrived) < wanted {
+                return Ok(Known::Not(Waiting::Events {
+                    source,
+                    position,
+                    announced,
+                    arrived,
+                }));
+            }
             if usize::from(arrived) > wanted {
                 return Err(Fault::TooManyEvents {
                     source,
@@ -552,7 +576,15 @@ impl Inbox {
             }
             known = known.min(end);
         }
-        Ok(Some(known))
+        Ok(Known::Steps(known))
+    }
+
+    /// What the inbox still needs before steps are known.
+    pub(crate) fn waiting(&self) -> Waiting {
+        match self.known(usize::MAX) {
+            Ok(Known::Not(waiting)) => waiting,
+            _ => Waiting::Nothing,
+        }
     }
 
     /// Steps of the sample up to the end of a source's complete head.
@@ -560,71 +592,49 @@ impl Inbox {
         self.streams[source].reached + usize::from(self.head(source).0.steps)
     }
 
-    /// What the inbox still needs before steps are known.
-    pub(crate) fn waiting(&self) -> Waiting {
-        for (n, &source) in self.sources.sources().iter().enumerate() {
-            let (head, _) = self.head(n);
-            let (announced, arrived) = (head.announced, head.arrived);
-            let position = self.streams[n].expected;
-            if head.steps == 0 {
-                return Waiting::Marker {
-                    source,
-                    position,
-                    arrived,
-                };
-            }
-            if usize::from(arrived) < usize::from(announced) << self.content.lane_bits() {
-                return Waiting::Events {
-                    source,
-                    position,
-                    announced,
-                    arrived,
-                };
-            }
-        }
-        Waiting::Nothing
-    }
-
     /// Words of the events of a source in the last of the [`known`](Self::known) steps, `[index]`, of a
     /// stream of spikes.
     pub(crate) fn events<'a>(
         &self,
-        memory: &'a InboxMemory<'_>,
+        memory: &'a [u32],
         source: usize,
         known: usize,
     ) -> &'a [u32] {
-        let (head, at) = self.head(source);
         let count = if self.end(source) == known {
-            head.announced.into()
+            self.head(source).0.announced.into()
         } else {
             0
         };
-        &memory.words[at..][..count]
+        self.words(memory, source, count)
     }
 
     /// Words of a source's complete head for so many events, `[index][lane]`; zero for an event that nothing has
     /// come for.
     pub(crate) fn answers<'a>(
         &self,
-        memory: &'a InboxMemory<'_>,
+        memory: &'a [u32],
         source: usize,
         events: usize,
     ) -> &'a [u32] {
-        let (_, at) = self.head(source);
-        &memory.words[at..][..events << self.content.lane_bits()]
+        self.words(memory, source, events << self.content.lane_bits())
+    }
+
+    fn words<'a>(&self, memory: &'a [u32], source: usize, count: usize) -> &'a [u32] {
+        let at = self.head(source).1 + self.streams[source].flags;
+        &memory[at..][..count]
     }
 
     /// Consumes the heads that end with the last of the [`known`](Self::known) steps.
-    pub(crate) fn consume(&mut self, memory: &mut InboxMemory<'_>, known: usize) {
+    #[inline(never)]
+    pub(crate) fn consume(&mut self, memory: &mut [u32], known: usize) {
         for n in 0..self.sources.len() {
             if self.end(n) != known {
                 continue;
             }
             let (head, at) = self.head(n);
-            let words = usize::from(head.end) << self.content.lane_bits();
-            if words > 0 {
-                memory.words[at..][..words].fill(0);
-                memory.arrived[at / 32..][..words.div_ceil(32)].fill(0);
+            if head.end > 0 {
+                let words = usize::from(head.end) << self.content.lane_bits();
+                memory[at..][..self.streams[n].flags + words].fill(0);
             }
             let slot = self.slot(self.streams[n].expected);
             let stream = &mut self.streams[n];
@@ -687,10 +697,14 @@ impl Inbox {
     }
 }
 
-/// Words of a slot for so many events. Whole words of bits, so that a stretch of one source is cleared
-/// by itself.
+/// Words of bits for so many events.
+fn flag_words(events: u16, content: Content) -> usize {
+    (usize::from(events) * content.lanes()).div_ceil(32)
+}
+
+/// Words of a slot for so many events of a source.
 fn words_of(events: u16, content: Content) -> usize {
-    (usize::from(events) * content.lanes()).next_multiple_of(32)
+    flag_words(events, content) + usize::from(events) * content.lanes()
 }
 
 /// A stretch to be sent.
@@ -719,7 +733,8 @@ pub(crate) enum Sent {
 /// Sends stretches to neighbours, at most a window ahead of their acknowledgements.
 #[derive(Clone, Debug)]
 pub(crate) struct Outbox {
-    receivers: Neighbours,
+    /// The way to the receivers.
+    pub(crate) port: Port,
     window: u32,
     /// Per receiver: position of the next stretch, or of the one under way.
     positions: [u32; MAX_NEIGHBOURS],
@@ -732,7 +747,7 @@ pub(crate) struct Outbox {
 impl Outbox {
     /// An outbox without receivers.
     pub(crate) const EMPTY: Self = Self {
-        receivers: Neighbours::NONE,
+        port: Port::NONE,
         window: 0,
         positions: [0; MAX_NEIGHBOURS],
         acknowledged: [0; MAX_NEIGHBOURS],
@@ -741,8 +756,8 @@ impl Outbox {
     };
 
     /// Gives an empty outbox its receivers.
-    pub(crate) fn configure(&mut self, receivers: Neighbours, window: usize) {
-        self.receivers = receivers;
+    pub(crate) fn configure(&mut self, port: Port, window: usize) {
+        self.port = port;
         self.window = window as u32;
     }
 
@@ -750,7 +765,7 @@ impl Outbox {
     fn targeted(&self, target: Target) -> core::ops::Range<usize> {
         match target {
             Target::One(n) => usize::from(n)..usize::from(n) + 1,
-            _ => 0..self.receivers.len(),
+            _ => 0..self.port.neighbours.len(),
         }
     }
 
@@ -779,7 +794,7 @@ impl Outbox {
         let expected = self.positions[n];
         if ahead.cast_unsigned() > expected.wrapping_sub(before) {
             return Err(Fault::BeyondWindow {
-                source: self.receivers.sources()[n],
+                source: self.port.neighbours.sources()[n],
                 expected,
                 ahead,
             });
@@ -793,7 +808,6 @@ impl Outbox {
     pub(crate) fn send(
         &mut self,
         pe: &mut impl PacketSender,
-        port: &Port,
         stretch: &Outgoing,
         message: impl Fn(u32, usize) -> Message,
         status: &mut Status,
@@ -804,7 +818,7 @@ impl Outbox {
         }
         let packets = stretch.events << stretch.content.lane_bits();
         let position = self.positions[self.targeted(target).start];
-        let (routing, to) = (port.routing(target), port.fanout(target));
+        let (key, to) = self.port.way(target);
         let (mut at, mut sum) = (self.packet, self.sum);
         let busy = loop {
             let message = if at < packets {
@@ -818,7 +832,7 @@ impl Outbox {
                     checksum: sum.finish(position, steps),
                 }
             };
-            let packet = message.packet(routing);
+            let packet = message.packet(key);
             if !try_send(pe, to, packet)? {
                 break true;
             }
@@ -836,7 +850,7 @@ impl Outbox {
         for n in self.targeted(target) {
             self.positions[n] = position.wrapping_add(1);
         }
-        status.packets[usize::from(port.direction == Direction::Upstream)] += packets as u64;
+        status.packets[usize::from(stretch.content != Content::Spikes)] += packets as u64;
         status.packets[2] += 1;
         Ok(Sent::All)
     }
@@ -845,7 +859,7 @@ impl Outbox {
     pub(crate) fn waiting(&self, target: Target) -> Waiting {
         self.blocking(target)
             .map_or(Waiting::Nothing, |n| Waiting::Acknowledgement {
-                source: self.receivers.sources()[n],
+                source: self.port.neighbours.sources()[n],
                 acknowledged: self.acknowledged[n],
                 position: self.positions[n],
             })
