@@ -393,13 +393,9 @@ enum Phase {
 
 /// The neuron layer program.
 #[derive(Clone, Debug)]
+// What is used most stands first: short instructions reach no further.
+#[repr(C)]
 pub struct Layer {
-    config: Config,
-    layout: Layout,
-    forward_in: Inbox,
-    forward_out: Outbox,
-    backward_in: Inbox,
-    backward_out: Outbox,
     share: Share,
     mode: Mode,
     phase: Phase,
@@ -423,6 +419,12 @@ pub struct Layer {
     target: u8,
     activity: Activity,
     status: Status,
+    config: Config,
+    layout: Layout,
+    forward_in: Inbox,
+    forward_out: Outbox,
+    backward_in: Inbox,
+    backward_out: Outbox,
 }
 
 impl Program for Layer {
@@ -465,7 +467,7 @@ impl Program for Layer {
         self.config = config;
         self.layout = config.layout();
         self.forward_in.configure(
-            config.upstream,
+            config.upstream.sources(),
             config.upstream_events(),
             Content::Spikes,
             config.window,
@@ -473,7 +475,7 @@ impl Program for Layer {
         let down = Port::new(config.source, Direction::Downstream, config.downstream);
         self.forward_out.configure(down, config.window);
         self.backward_in.configure(
-            config.downstream,
+            config.downstream.sources(),
             &errors[..config.downstream.len()],
             config.errors_in(),
             config.window,
@@ -716,11 +718,13 @@ impl Layer {
     fn take_arrivals(&mut self, memory: &mut Memory<'_>, known: usize) -> Result<(), Fault> {
         let ticks = 1u16 << self.config.tick_bits;
         let arrays = memory.rest.divide(&self.layout);
-        let sources = &self.config.upstream;
-        let last = (known - 1) * sources.len();
-        arrays.arrival_ends[self.consumed * sources.len()..last].fill(self.arrived as u32);
-        for (n, &source) in sources.sources().iter().enumerate() {
-            for &word in self.forward_in.events(memory.forward, n, known) {
+        let sources = self.config.upstream.len();
+        let ends = &mut arrays.arrival_ends[self.consumed * sources..known * sources];
+        let (quiet, ends) = ends.split_at_mut(ends.len() - sources);
+        quiet.fill(self.arrived as u32);
+        let events = self.forward_in.events(memory.forward, known);
+        for ((source, words), end) in events.zip(ends) {
+            for &word in words {
                 let event = Event {
                     neuron: (word >> 16) as u16,
                     offset: word as u16,
@@ -741,7 +745,7 @@ impl Layer {
                     .ok_or(Fault::ArrivalsExceedMemory { capacity, step })? = event;
                 self.arrived += 1;
             }
-            arrays.arrival_ends[last + n] = self.arrived as u32;
+            *end = self.arrived as u32;
         }
         self.forward_in.consume(memory.forward, known);
         self.consumed = known;

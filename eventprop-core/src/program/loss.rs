@@ -268,7 +268,7 @@ impl Program for Loss {
         self.config = config;
         self.layout = config.layout();
         self.inbox.configure(
-            config.upstream,
+            config.upstream.sources(),
             config.upstream_events(),
             Content::Spikes,
             config.window,
@@ -424,8 +424,8 @@ impl Loss {
                 return Ok(false);
             };
             let step = known - 1;
-            for (n, &source) in self.config.upstream.sources().iter().enumerate() {
-                let words = self.inbox.events(memory.inbox, n, known);
+            let events = self.inbox.events(memory.inbox, known);
+            for (n, (source, words)) in events.enumerate() {
                 memory.answers[step] |= u16::from(!words.is_empty()) << n;
                 for (index, &word) in words.iter().enumerate() {
                     let (neuron, offset) = ((word >> 16) as u16, word as u16);

@@ -283,6 +283,7 @@ impl Stretch {
 /// What has come from one source.
 #[derive(Clone, Copy, Debug)]
 struct Stream {
+    source: Source,
     /// Events that it may send in a step.
     capacity: u16,
     /// Where its memory starts within a slot, and how many words of it are bits.
@@ -294,12 +295,13 @@ struct Stream {
     acknowledged: u32,
     /// Steps of the sample that its consumed stretches make.
     reached: usize,
-    /// A window of stretches, each in the slot that the low bits of its position say.
+    /// A window of stretches.
     stretches: [Stretch; MAX_WINDOW],
 }
 
 impl Stream {
     const EMPTY: Self = Self {
+        source: 0,
         capacity: 0,
         start: 0,
         flags: 0,
@@ -308,6 +310,48 @@ impl Stream {
         reached: 0,
         stretches: [Stretch::NEW; MAX_WINDOW],
     };
+
+    #[inline]
+    fn stretch(&mut self, position: u32) -> &mut Stretch {
+        &mut self.stretches[position as usize % MAX_WINDOW]
+    }
+
+    #[inline]
+    fn head(&self) -> &Stretch {
+        &self.stretches[self.expected as usize % MAX_WINDOW]
+    }
+
+    /// Steps of the sample up to the end of the head, once its marker has come.
+    #[inline]
+    fn end(&self) -> usize {
+        self.reached + usize::from(self.head().steps)
+    }
+
+    /// The position that a packet means; `None` for a stretch that is over.
+    #[inline]
+    fn position(&self, window: u32, low: u16, bits: u32) -> Result<Option<u32>, Fault> {
+        let ahead = nearest(self.expected, low, bits);
+        if ahead.cast_unsigned() < window {
+            return Ok(Some(self.expected.wrapping_add_signed(ahead)));
+        }
+        // The position of an error has few bits, all in the key: beyond the window it is a late repetition.
+        if ahead < 0 || bits == ERROR_POSITION_BITS {
+            return Ok(None);
+        }
+        Err(Fault::BeyondWindow {
+            source: self.source,
+            expected: self.expected,
+            ahead,
+        })
+    }
+
+    /// Two packets claim one place.
+    fn conflict(&self, position: u32) -> Fault {
+        Fault::Conflict {
+            source: self.source,
+            position,
+        }
+    }
 }
 
 /// What [`Inbox::known`] comes to.
@@ -326,16 +370,16 @@ pub(crate) enum Known {
 ///
 /// Keeps the words of at most a window of stretches, `[slot][source][index][lane]`, in memory that the
 /// caller lends, and before those of each source a bit per word that says whether it has arrived. Both are
-/// zero where nothing has.
+/// zero where nothing has. A stretch's slot are the low bits of its position.
 #[derive(Clone, Debug)]
 pub(crate) struct Inbox {
-    sources: Neighbours,
     content: Content,
-    words_per_slot: usize,
+    sources: u8,
     window: u32,
     /// One less than the number of slots, a power of two.
     slot_mask: u32,
-    /// Most stretches that a source has sent and was not told to be consumed.
+    words_per_slot: usize,
+    /// Most stretches of a source that are consumed and not acknowledged.
     untold: u32,
     streams: [Stream; MAX_NEIGHBOURS],
 }
@@ -343,11 +387,11 @@ pub(crate) struct Inbox {
 impl Inbox {
     /// An inbox without sources.
     pub(crate) const EMPTY: Self = Self {
-        sources: Neighbours::NONE,
         content: Content::Spikes,
-        words_per_slot: 0,
+        sources: 0,
         window: 0,
         slot_mask: 0,
+        words_per_slot: 0,
         untold: 0,
         streams: [Stream::EMPTY; MAX_NEIGHBOURS],
     };
@@ -355,17 +399,18 @@ impl Inbox {
     /// Gives an empty inbox its sources. `capacity`: events that each source may send in a step.
     pub(crate) fn configure(
         &mut self,
-        sources: Neighbours,
+        sources: &[Source],
         capacity: &[u16],
         content: Content,
         window: usize,
     ) {
         assert!(capacity.len() == sources.len() && (1..=MAX_WINDOW).contains(&window));
-        self.sources = sources;
         self.content = content;
+        self.sources = sources.len() as u8;
         self.window = window as u32;
         self.slot_mask = self.window.next_power_of_two() - 1;
-        for (stream, &events) in self.streams.iter_mut().zip(capacity) {
+        for ((stream, &source), &events) in self.streams.iter_mut().zip(sources).zip(capacity) {
+            stream.source = source;
             stream.capacity = events;
             stream.start = self.words_per_slot;
             stream.flags = flag_words(events, content);
@@ -381,52 +426,12 @@ impl Inbox {
         words * window.next_power_of_two()
     }
 
-    #[inline]
-    fn slot(&self, position: u32) -> usize {
-        (position & self.slot_mask) as usize
+    fn streams(&self) -> &[Stream] {
+        &self.streams[..usize::from(self.sources)]
     }
 
-    /// Where the memory of a source starts in a slot. (Within the memory, so that nothing wraps.)
-    #[inline]
-    fn at(&self, slot: usize, source: usize) -> usize {
-        slot.wrapping_mul(self.words_per_slot)
-            .wrapping_add(self.streams[source].start)
-    }
-
-    /// The head of a source, and where its memory is.
-    #[inline]
-    fn head(&self, source: usize) -> (&Stretch, usize) {
-        let stream = &self.streams[source];
-        let slot = self.slot(stream.expected);
-        (&stream.stretches[slot], self.at(slot, source))
-    }
-
-    /// The position that a packet means; `None` for a stretch that is over.
-    #[inline]
-    fn position(&self, source: usize, low: u16, bits: u32) -> Result<Option<u32>, Fault> {
-        let expected = self.streams[source].expected;
-        let ahead = nearest(expected, low, bits);
-        if ahead.cast_unsigned() < self.window {
-            return Ok(Some(expected.wrapping_add_signed(ahead)));
-        }
-        // The position of an error has few bits, all in the key: beyond the window it is a late repetition.
-        if ahead < 0 || bits == ERROR_POSITION_BITS {
-            return Ok(None);
-        }
-        Err(Fault::BeyondWindow {
-            source: self.sources.sources()[source],
-            expected,
-            ahead,
-        })
-    }
-
-    /// Two packets claim one place.
-    #[cold]
-    fn conflict(&self, source: usize, position: u32) -> Fault {
-        Fault::Conflict {
-            source: self.sources.sources()[source],
-            position,
-        }
+    fn streams_mut(&mut self) -> &mut [Stream] {
+        &mut self.streams[..usize::from(self.sources)]
     }
 
     /// Takes a packet of a source. Repetitions are counted in `status` and change nothing.
@@ -448,7 +453,7 @@ impl Inbox {
                     count,
                     checksum,
                 },
-            ) => self.marker(source, position, steps, count, checksum)?,
+            ) => self.marker(source, position, (steps, count, checksum))?,
             _ => return Err(Fault::UnexpectedPacket { key: packet.key }),
         };
         if !accepted {
@@ -466,58 +471,53 @@ impl Inbox {
         packet: Packet,
         place: &Place,
     ) -> Result<bool, Fault> {
-        let Some(position) = self.position(source, place.position, place.position_bits)? else {
+        let stream = &mut self.streams[source];
+        let Some(position) = stream.position(self.window, place.position, place.position_bits)?
+        else {
             return Ok(false);
         };
-        let (index, limit) = (place.index, self.streams[source].capacity);
+        let (index, limit) = (place.index, stream.capacity);
         if index >= limit {
             return Err(Fault::IndexOutOfRange {
-                source: self.sources.sources()[source],
+                source: stream.source,
                 index,
                 limit,
             });
         }
-        let slot = self.slot(position);
-        // An index below the capacity is within the memory.
+        // An index below the capacity is within the memory, so nothing wraps.
+        let slot = (position & self.slot_mask) as usize;
+        let start = (slot.wrapping_mul(self.words_per_slot)).wrapping_add(stream.start);
         let within = (usize::from(index) << self.content.lane_bits()) + place.lane;
-        let flags = self.at(slot, source);
-        let at = (flags.wrapping_add(self.streams[source].flags)).wrapping_add(within);
-        let (flags, bit) = (flags.wrapping_add(within / 32), 1 << (within % 32));
+        let at = start.wrapping_add(stream.flags).wrapping_add(within);
+        let (flags, bit) = (start.wrapping_add(within / 32), 1 << (within % 32));
         if memory[flags] & bit != 0 {
             if memory[at] != place.word {
-                return Err(self.conflict(source, position));
+                return Err(stream.conflict(position));
             }
             return Ok(false);
         }
         memory[flags] |= bit;
         memory[at] = place.word;
-        let stretch = &mut self.streams[source].stretches[slot];
+        let stretch = stream.stretch(position);
         stretch.arrived += 1;
         stretch.end = stretch.end.max(index + 1);
         stretch.sum.add(packet);
         Ok(true)
     }
 
-    /// Takes a marker; `false` if it has come before.
-    fn marker(
-        &mut self,
-        source: usize,
-        low: u16,
-        steps: u8,
-        count: u16,
-        checksum: u32,
-    ) -> Result<bool, Fault> {
-        let Some(position) = self.position(source, low, MARKER_POSITION_BITS)? else {
+    /// Takes a marker, which says steps, events and checksum; `false` if it has come before.
+    fn marker(&mut self, source: usize, low: u16, says: (u8, u16, u32)) -> Result<bool, Fault> {
+        let stream = &mut self.streams[source];
+        let Some(position) = stream.position(self.window, low, MARKER_POSITION_BITS)? else {
             return Ok(false);
         };
-        let slot = self.slot(position);
-        let stretch = &mut self.streams[source].stretches[slot];
+        let stretch = stream.stretch(position);
         if stretch.steps == 0 {
-            (stretch.steps, stretch.announced, stretch.checksum) = (steps, count, checksum);
+            (stretch.steps, stretch.announced, stretch.checksum) = says;
             return Ok(true);
         }
-        if (stretch.steps, stretch.announced, stretch.checksum) != (steps, count, checksum) {
-            return Err(self.conflict(source, position));
+        if (stretch.steps, stretch.announced, stretch.checksum) != says {
+            return Err(stream.conflict(position));
         }
         Ok(false)
     }
@@ -535,10 +535,10 @@ impl Inbox {
     #[inline(never)]
     pub(crate) fn known(&self, limit: usize) -> Result<Known, Fault> {
         let mut known = limit;
-        for (n, &source) in self.sources.sources().iter().enumerate() {
-            let (head, _) = self.head(n);
+        for stream in self.streams() {
+            let head = stream.head();
+            let (source, position) = (stream.source, stream.expected);
             let (announced, arrived) = (head.announced, head.arrived);
-            let position = self.streams[n].expected;
             let wanted = usize::from(announced) << self.content.lane_bits();
             if head.steps == 0 {
                 return Ok(Known::Not(Waiting::Marker {
@@ -566,7 +566,7 @@ impl Inbox {
             if head.sum.finish(position, head.steps) != head.checksum {
                 return Err(Fault::Checksum { source, position });
             }
-            let end = self.end(n);
+            let end = stream.end();
             if end > limit {
                 return Err(Fault::BeyondSample {
                     source,
@@ -587,58 +587,53 @@ impl Inbox {
         }
     }
 
-    /// Steps of the sample up to the end of a source's complete head.
-    fn end(&self, source: usize) -> usize {
-        self.streams[source].reached + usize::from(self.head(source).0.steps)
-    }
-
-    /// Words of the events of a source in the last of the [`known`](Self::known) steps, `[index]`, of a
+    /// Words of the events of each source in the last of the [`known`](Self::known) steps, `[index]`, of a
     /// stream of spikes.
+    #[inline]
     pub(crate) fn events<'a>(
-        &self,
+        &'a self,
         memory: &'a [u32],
-        source: usize,
         known: usize,
-    ) -> &'a [u32] {
-        let count = if self.end(source) == known {
-            self.head(source).0.announced.into()
-        } else {
-            0
-        };
-        self.words(memory, source, count)
+    ) -> impl Iterator<Item = (Source, &'a [u32])> {
+        self.streams().iter().map(move |stream| {
+            let ends = stream.end() == known;
+            let count = if ends { stream.head().announced } else { 0 };
+            (stream.source, self.words(memory, stream, count.into()))
+        })
     }
 
     /// Words of a source's complete head for so many events, `[index][lane]`; zero for an event that nothing has
     /// come for.
-    pub(crate) fn answers<'a>(
-        &self,
-        memory: &'a [u32],
-        source: usize,
-        events: usize,
-    ) -> &'a [u32] {
-        self.words(memory, source, events << self.content.lane_bits())
+    pub(crate) fn answers<'a>(&self, memory: &'a [u32], source: usize, events: usize) -> &'a [u32] {
+        let count = events << self.content.lane_bits();
+        self.words(memory, &self.streams[source], count)
     }
 
-    fn words<'a>(&self, memory: &'a [u32], source: usize, count: usize) -> &'a [u32] {
-        let at = self.head(source).1 + self.streams[source].flags;
-        &memory[at..][..count]
+    /// Where the memory of a stream's head is.
+    #[inline]
+    fn at(&self, stream: &Stream) -> usize {
+        (stream.expected & self.slot_mask) as usize * self.words_per_slot + stream.start
+    }
+
+    #[inline]
+    fn words<'a>(&self, memory: &'a [u32], stream: &Stream, count: usize) -> &'a [u32] {
+        &memory[self.at(stream) + stream.flags..][..count]
     }
 
     /// Consumes the heads that end with the last of the [`known`](Self::known) steps.
     #[inline(never)]
     pub(crate) fn consume(&mut self, memory: &mut [u32], known: usize) {
-        for n in 0..self.sources.len() {
-            if self.end(n) != known {
+        for n in 0..usize::from(self.sources) {
+            let at = self.at(&self.streams[n]);
+            let stream = &mut self.streams[n];
+            if stream.end() != known {
                 continue;
             }
-            let (head, at) = self.head(n);
+            let head = core::mem::replace(stream.stretch(stream.expected), Stretch::NEW);
             if head.end > 0 {
                 let words = usize::from(head.end) << self.content.lane_bits();
-                memory[at..][..self.streams[n].flags + words].fill(0);
+                memory[at..][..stream.flags + words].fill(0);
             }
-            let slot = self.slot(self.streams[n].expected);
-            let stream = &mut self.streams[n];
-            stream.stretches[slot] = Stretch::NEW;
             stream.reached = known;
             stream.expected = stream.expected.wrapping_add(1);
             let untold = stream.expected.wrapping_sub(stream.acknowledged);
@@ -677,7 +672,7 @@ impl Inbox {
         status: &mut Status,
     ) -> Result<bool, Fault> {
         let mut left = 0;
-        for (n, stream) in self.streams[..self.sources.len()].iter_mut().enumerate() {
+        for (n, stream) in self.streams_mut().iter_mut().enumerate() {
             let untold = stream.expected.wrapping_sub(stream.acknowledged);
             if untold < most {
                 left = left.max(untold);
