@@ -3,9 +3,7 @@
 use s2_hal::packet::PacketSender;
 
 use super::memory::{Cut, Plan, Region, check};
-use super::stream::{
-    Content, Inbox, Known, Neighbours, Outbox, Outgoing, Port, Sent, receive,
-};
+use super::stream::{Content, Inbox, Known, Neighbours, Outbox, Outgoing, Port, Sent, receive};
 use super::{
     Fault, HandOver, Kernels, Mode, Platform, Program, Progress, ROUNDS_PER_POLL, Run, Share,
     Status, Waiting, check_replica, check_steps, require, spike_hash,
@@ -527,7 +525,9 @@ impl Program for Layer {
             };
             let status = &mut self.status;
             // A busy transmitter asks for another round.
-            let told = self.forward_in.acknowledge(pe, &self.backward_out.port, worked, status)?
+            let told = self
+                .forward_in
+                .acknowledge(pe, &self.backward_out.port, worked, status)?
                 & self
                     .backward_in
                     .acknowledge(pe, &self.forward_out.port, worked, status)?;
@@ -936,12 +936,7 @@ impl Layer {
     }
 
     /// Takes the errors of a step's own events from the inbox.
-    fn take_errors(
-        &self,
-        memory: &[u32],
-        errors: &mut [i32],
-        statistics: &mut Statistics,
-    ) {
+    fn take_errors(&self, memory: &[u32], errors: &mut [i32], statistics: &mut Statistics) {
         let events = errors.len();
         let words = |n| self.backward_in.answers(memory, n, events);
         if !self.config.downstream_split {
@@ -996,7 +991,10 @@ impl Layer {
     }
 
     fn ready<P: Platform>(&mut self, pe: &mut P) -> Result<bool, Fault> {
-        if self.hand_over.report(pe, &self.forward_out.port, &mut self.status)? {
+        if self
+            .hand_over
+            .report(pe, &self.forward_out.port, &mut self.status)?
+        {
             self.phase = Phase::Released;
         }
         Ok(true)

@@ -3,9 +3,7 @@
 use bytemuck::{Pod, Zeroable};
 
 use super::memory::{Cut, Plan, Region, check};
-use super::stream::{
-    Content, Inbox, Known, Neighbours, Outbox, Outgoing, Port, Sent, receive,
-};
+use super::stream::{Content, Inbox, Known, Neighbours, Outbox, Outgoing, Port, Sent, receive};
 use super::{
     Fault, HandOver, Kernels, Mode, Platform, Program, Progress, ROUNDS_PER_POLL, Run, Share,
     Status, Waiting, check_replica, check_steps, input, offset, read, require, sample_address,
@@ -311,7 +309,10 @@ impl Program for Loss {
                 Phase::Forward => self.forward(&mut memory, pe)?,
                 Phase::Backward => self.backward(&mut memory, pe)?,
                 Phase::Ready => {
-                    if self.hand_over.report(pe, &self.outbox.port, &mut self.status)? {
+                    if self
+                        .hand_over
+                        .report(pe, &self.outbox.port, &mut self.status)?
+                    {
                         self.phase = Phase::Released;
                     }
                     true

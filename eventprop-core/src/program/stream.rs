@@ -159,11 +159,7 @@ impl Port {
 
 /// Sends a packet; `false` when the transmitter is busy.
 #[inline(always)]
-fn try_send(
-    pe: &mut impl PacketSender,
-    to: Fanout<'_>,
-    packet: Packet,
-) -> Result<bool, Fault> {
+fn try_send(pe: &mut impl PacketSender, to: Fanout<'_>, packet: Packet) -> Result<bool, Fault> {
     match pe.try_send(to, packet) {
         Ok(()) => Ok(true),
         Err(nb::Error::WouldBlock) => Ok(false),
@@ -858,5 +854,238 @@ impl Outbox {
                 acknowledged: self.acknowledged[n],
                 position: self.positions[n],
             })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use core::convert::Infallible;
+    use std::{vec, vec::Vec};
+
+    use proptest::collection;
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::event::MAX_STRETCH;
+    use crate::log::Event;
+    use crate::numeric::scramble;
+
+    /// Most events of a source in a step.
+    const EVENTS: u16 = 5;
+    /// Number of the first receiver; the sources' start at zero.
+    const RECEIVER: Source = 100;
+
+    /// Packets under way to a source or a receiver, and the only source of chance.
+    struct Network {
+        way: Vec<(Source, Packet)>,
+        receivers: u8,
+        seed: u32,
+    }
+
+    impl Network {
+        fn below(&mut self, limit: usize) -> usize {
+            self.seed = self.seed.wrapping_add(1);
+            scramble(self.seed) as usize % limit
+        }
+
+        fn one_in(&mut self, n: usize) -> bool {
+            self.below(n) == 0
+        }
+
+        /// Any packet under way, which may come again later.
+        fn deliver(&mut self) -> Option<(Source, Packet, Envelope)> {
+            let count = self.way.len().checked_sub(1)? + 1;
+            let at = self.below(count);
+            let (to, packet) = self.way.swap_remove(at);
+            if self.one_in(4) {
+                self.way.push((to, packet));
+            }
+            Some((to, packet, unpack(packet).unwrap()))
+        }
+    }
+
+    impl s2_hal::packet::ErrorType for Network {
+        type Error = Infallible;
+    }
+
+    impl PacketSender for Network {
+        fn try_send(&mut self, _: Fanout<'_>, packet: Packet) -> nb::Result<(), Infallible> {
+            if self.one_in(3) {
+                return Err(nb::Error::WouldBlock);
+            }
+            let envelope = unpack(packet).unwrap();
+            match (envelope.direction, envelope.target) {
+                (Direction::Upstream, Target::One(n)) => self.way.push((n, packet)),
+                _ => (0..self.receivers).for_each(|n| self.way.push((RECEIVER + n, packet))),
+            }
+            Ok(())
+        }
+    }
+
+    /// A source with the number of its events in each step, over all samples.
+    struct Sender {
+        outbox: Outbox,
+        train: Vec<u16>,
+        /// Steps that were sent.
+        step: usize,
+    }
+
+    fn spike(step: usize, index: usize) -> Event {
+        Event {
+            neuron: (step % 4096) as u16,
+            offset: index as u16,
+        }
+    }
+
+    impl Sender {
+        /// Sends the next stretch, or a part of it.
+        fn work(&mut self, steps: usize, network: &mut Network) {
+            let from = self.step - self.step % steps;
+            let stretch = (self.train[self.step..].iter().zip(self.step + 1..))
+                .find(|&(&events, until)| {
+                    events > 0 || until == from + steps || until - self.step == MAX_STRETCH
+                })
+                .map(|(&events, until)| (events, until));
+            let Some((events, until)) = stretch else {
+                return;
+            };
+            let outgoing = Outgoing {
+                target: Target::All,
+                steps: until - self.step,
+                events: events.into(),
+                content: Content::Spikes,
+            };
+            let message = |position: u32, n: usize| Message::Spike {
+                position: position as u16,
+                index: n as u16,
+                event: spike(until - 1, n),
+            };
+            let mut status = Status::NEW;
+            if self.outbox.send(network, &outgoing, message, &mut status) == Ok(Sent::All) {
+                self.step = until;
+            }
+        }
+    }
+
+    struct Receiver {
+        inbox: Inbox,
+        memory: Vec<u32>,
+        port: Port,
+        /// Steps of samples that are over.
+        before: usize,
+        /// Step, source and words of all that was seen.
+        seen: Vec<(usize, Source, Vec<u32>)>,
+    }
+
+    impl Receiver {
+        fn work(&mut self, steps: usize, network: &mut Network) {
+            if let Known::Steps(known) = self.inbox.known(steps).unwrap() {
+                for (source, words) in self.inbox.events(&self.memory, known) {
+                    if !words.is_empty() {
+                        self.seen
+                            .push((self.before + known - 1, source, words.to_vec()));
+                    }
+                }
+                self.inbox.consume(&mut self.memory, known);
+                if known == steps {
+                    self.before += steps;
+                    self.inbox.restart();
+                }
+            }
+            let other = network.one_in(2);
+            let mut status = Status::NEW;
+            self.inbox
+                .acknowledge(network, &self.port, other, &mut status)
+                .unwrap();
+        }
+    }
+
+    fn neighbours(first: Source, count: usize) -> Neighbours {
+        let numbers: Vec<Source> = (first..).take(count).collect();
+        Neighbours::new(&numbers, Routing::Router).unwrap()
+    }
+
+    /// Events of a source over two samples: mostly none.
+    fn trains(steps: usize) -> impl Strategy<Value = Vec<Vec<u16>>> {
+        let events = prop_oneof![1 => Just(0), 1 => 0..=EVENTS];
+        let often = collection::vec(events, 2 * steps);
+        let seldom = collection::vec(prop_oneof![40 => Just(0), 1 => 1..=EVENTS], 2 * steps);
+        collection::vec(prop_oneof![often, seldom], 1..=4)
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(96))]
+
+        /// Several receivers of several sources see every step with its events, in order, whatever the
+        /// window, the order of packets and their repetitions; and none waits for ever.
+        #[test]
+        fn receivers_see_the_steps_that_were_sent(
+            (steps, trains) in (1usize..150).prop_flat_map(|steps| (Just(steps), trains(steps))),
+            receivers in 1usize..=3,
+            window in 1..=MAX_WINDOW,
+            seed in any::<u32>(),
+        ) {
+            let sources = trains.len();
+            let mut network = Network { way: Vec::new(), receivers: receivers as u8, seed };
+            let mut senders: Vec<Sender> = (0..).zip(&trains).map(|(source, train)| {
+                let mut outbox = Outbox::EMPTY;
+                let to = neighbours(RECEIVER, receivers);
+                outbox.configure(Port::new(source, Direction::Downstream, to), window);
+                Sender { outbox, train: train.clone(), step: 0 }
+            }).collect();
+            let capacity = [EVENTS; 4];
+            let capacity = &capacity[..sources];
+            let from = neighbours(0, sources);
+            let mut all: Vec<Receiver> = (RECEIVER..).take(receivers).map(|number| {
+                let mut inbox = Inbox::EMPTY;
+                inbox.configure(from.sources(), capacity, Content::Spikes, window);
+                let words = Inbox::memory(capacity, Content::Spikes, window);
+                let port = Port::new(number, Direction::Upstream, from);
+                Receiver { inbox, memory: vec![0; words], port, before: 0, seen: Vec::new() }
+            }).collect();
+
+            let mut rounds = 0;
+            while all.iter().any(|receiver| receiver.before < 2 * steps) {
+                rounds += 1;
+                prop_assert!(rounds < 1_000_000, "nothing moves any more");
+                match network.below(4) {
+                    0 => {
+                        let n = network.below(sources);
+                        senders[n].work(steps, &mut network);
+                    }
+                    1 => {
+                        let n = network.below(receivers);
+                        all[n].work(steps, &mut network);
+                    }
+                    _ => if let Some((to, packet, envelope)) = network.deliver() {
+                        let Envelope { source, message, .. } = envelope;
+                        let mut status = Status::NEW;
+                        match (to.checked_sub(RECEIVER), message) {
+                            (Some(n), _) => {
+                                let Receiver { inbox, memory, .. } = &mut all[usize::from(n)];
+                                inbox.accept(memory, source.into(), packet, message, &mut status).unwrap();
+                            }
+                            (None, Message::Acknowledge { position }) => {
+                                let outbox = &mut senders[usize::from(to)].outbox;
+                                outbox.acknowledged((source - RECEIVER).into(), position, &mut status).unwrap();
+                            }
+                            _ => unreachable!("nothing else is sent upstream"),
+                        }
+                    }
+                }
+            }
+            let sent: Vec<_> = (0..2 * steps).flat_map(|step| {
+                (0..).zip(&trains).filter(move |(_, train)| train[step] > 0).map(move |(source, train)| {
+                    let words = (0..usize::from(train[step])).map(|n| {
+                        let Event { neuron, offset } = spike(step, n);
+                        u32::from(neuron) << 16 | u32::from(offset)
+                    });
+                    (step, source, words.collect::<Vec<_>>())
+                })
+            }).collect();
+            for receiver in &all {
+                prop_assert_eq!(&receiver.seen, &sent);
+            }
+        }
     }
 }
