@@ -300,13 +300,9 @@ struct Memory<'m> {
 
 /// The arrays behind the inboxes, which are divided when they are needed: often a program wakes for
 /// packets alone.
-#[allow(
-    clippy::large_enum_variant,
-    reason = "it lives for one call, and there is no heap"
-)]
-enum Rest<'m> {
-    Whole(Cut<'m>),
-    Divided(Arrays<'m>),
+struct Rest<'m> {
+    cut: Cut<'m>,
+    arrays: Option<Arrays<'m>>,
 }
 
 struct Arrays<'m> {
@@ -328,7 +324,7 @@ impl<'m> Memory<'m> {
             status: cut.take(layout.status),
             forward: cut.take(layout.forward),
             backward: cut.take(layout.backward),
-            rest: Rest::Whole(cut),
+            rest: Rest { cut, arrays: None },
         }
     }
 }
@@ -336,13 +332,8 @@ impl<'m> Memory<'m> {
 impl<'m> Rest<'m> {
     #[inline(never)]
     fn divide(&mut self, layout: &Layout) -> &mut Arrays<'m> {
-        if let Self::Whole(cut) = self {
-            *self = Self::Divided(Arrays::new(layout, core::mem::take(cut)));
-        }
-        match self {
-            Self::Divided(arrays) => arrays,
-            Self::Whole(_) => unreachable!("divided above"),
-        }
+        let cut = &mut self.cut;
+        (self.arrays).get_or_insert_with(|| Arrays::new(layout, core::mem::take(cut)))
     }
 }
 
@@ -591,7 +582,7 @@ impl Layer {
 
     fn begin_minibatch(&mut self, memory: &mut Memory<'_>) {
         if self.minibatch >= self.share.minibatches() {
-            self.finish(memory);
+            self.finish(memory, Phase::Done);
             return;
         }
         if self.mode == Mode::Train {
@@ -611,20 +602,17 @@ impl Layer {
                 self.silence(memory);
                 self.phase = Phase::Forward;
             }
-            (None, Mode::Train) => {
-                memory.status[0] = self.status;
-                self.phase = Phase::Ready;
-            }
-            (None, Mode::Evaluate) => self.finish(memory),
+            (None, Mode::Train) => self.finish(memory, Phase::Ready),
+            (None, Mode::Evaluate) => self.finish(memory, Phase::Done),
         }
     }
 
-    fn finish(&mut self, memory: &mut Memory<'_>) {
+    /// Ends a minibatch, or the run: shows what was counted.
+    fn finish(&mut self, memory: &mut Memory<'_>, phase: Phase) {
         memory.status[0] = self.status;
-        self.phase = Phase::Done;
+        self.phase = phase;
     }
 
-    #[inline(never)]
     fn silence(&mut self, memory: &mut Memory<'_>) {
         let neurons = &mut memory.rest.divide(&self.layout).neurons;
         neurons.activity = self.activity;
@@ -715,6 +703,7 @@ impl Layer {
     }
 
     /// Moves the steps up to `known` from the inbox to the sample's arrivals.
+    #[inline(never)]
     fn take_arrivals(&mut self, memory: &mut Memory<'_>, known: usize) -> Result<(), Fault> {
         let ticks = 1u16 << self.config.tick_bits;
         let arrays = memory.rest.divide(&self.layout);
@@ -1040,20 +1029,24 @@ impl Events<'_> {
             content,
         };
         let message = |position: u32, packet: usize| match *self {
-            Self::Spikes { events, first } => Message::Spike {
-                position: position as u16,
-                index: packet as u16,
-                event: Event {
-                    neuron: first + events[packet].neuron,
-                    offset: events[packet].offset,
-                },
-            },
+            Self::Spikes { events, first } => {
+                let Event { neuron, offset } = events[packet];
+                Message::Spike {
+                    position: position as u16,
+                    index: packet as u16,
+                    event: Event {
+                        neuron: first + neuron,
+                        offset,
+                    },
+                }
+            }
             Self::Errors { sums, content } => {
                 let index = packet / content.lanes();
+                let sum = sums[index];
                 let (part, word) = match (content, packet % 2) {
-                    (Content::Shares, 0) => (ErrorPart::High, (sums[index] >> 32) as u32),
-                    (Content::Shares, _) => (ErrorPart::Low, sums[index] as u32),
-                    _ => (ErrorPart::Whole, sums[index] as u32),
+                    (Content::Shares, 0) => (ErrorPart::High, (sum >> 32) as u32),
+                    (Content::Shares, _) => (ErrorPart::Low, sum as u32),
+                    _ => (ErrorPart::Whole, sum as u32),
                 };
                 Message::Error {
                     position: position as u16,

@@ -125,11 +125,14 @@ impl Port {
         }
     }
 
-    /// How packets reach a target: the bits of a key that lead them there, and where that is.
-    #[inline(always)]
-    fn way(&self, target: Target) -> (u32, Fanout<'_>) {
-        let key = self.key | target_bits(target);
-        let to = match &self.neighbours.routing {
+    /// The bits of a key that lead a packet to a target.
+    fn key(&self, target: Target) -> u32 {
+        self.key | target_bits(target)
+    }
+
+    /// How packets reach a target.
+    fn fanout(&self, target: Target) -> Fanout<'_> {
+        match &self.neighbours.routing {
             Routing::Router => Fanout::Router,
             Routing::Direct {
                 one,
@@ -141,19 +144,19 @@ impl Port {
                 Target::Optimizer => core::slice::from_ref(optimizer),
                 Target::All => &all[..usize::from(*all_len)],
             }),
-        };
-        (key, to)
+        }
     }
 
     /// Sends one message to a target; `false` when the transmitter is busy.
+    #[inline(always)]
     pub(crate) fn send(
         &self,
         pe: &mut impl PacketSender,
         target: Target,
         message: Message,
     ) -> Result<bool, Fault> {
-        let (key, to) = self.way(target);
-        try_send(pe, to, message.packet(key))
+        let packet = message.packet(self.key(target));
+        try_send(pe, self.fanout(target), packet)
     }
 }
 
@@ -617,7 +620,6 @@ impl Inbox {
     }
 
     /// Consumes the heads that end with the last of the [`known`](Self::known) steps.
-    #[inline(never)]
     pub(crate) fn consume(&mut self, memory: &mut [u32], known: usize) {
         for n in 0..usize::from(self.sources) {
             let at = self.at(&self.streams[n]);
@@ -809,7 +811,7 @@ impl Outbox {
         }
         let packets = stretch.events << stretch.content.lane_bits();
         let position = self.positions[self.targeted(target).start];
-        let (key, to) = self.port.way(target);
+        let (key, to) = (self.port.key(target), self.port.fanout(target));
         let (mut at, mut sum) = (self.packet, self.sum);
         let busy = loop {
             let message = if at < packets {
