@@ -234,6 +234,70 @@ impl Message {
     }
 }
 
+/// A word of an event that a packet carries, and its place in a stream.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Word {
+    /// Of an error; `None` for a spike.
+    pub(crate) part: Option<ErrorPart>,
+    /// Position of the stretch, and of how many bits that is.
+    pub(crate) position: u16,
+    pub(crate) position_bits: u32,
+    /// Number of the event.
+    pub(crate) index: u16,
+    /// The word of an error; neuron and offset of a spike ([`Word::event`]).
+    pub(crate) word: u32,
+}
+
+impl Word {
+    /// The event that the word of a spike says.
+    #[inline]
+    pub(crate) fn event(word: u32) -> Event {
+        Event {
+            neuron: (word >> 16) as u16,
+            offset: word as u16,
+        }
+    }
+}
+
+/// Unpacks a spike or a part of an error: nearly all packets. `None` for any other.
+#[inline(always)]
+pub(crate) fn word(packet: Packet) -> Option<Word> {
+    let (tag, payload) = (packet.key & 0xFFFF, packet.payload?);
+    let part = match packet.key >> 28 & 7 {
+        SPIKE => {
+            return Some(Word {
+                part: None,
+                position: (payload >> 21 | (tag >> 12) << 11) as u16,
+                position_bits: SPIKE_POSITION_BITS,
+                index: (payload >> 9 & 0xFFF) as u16,
+                word: (tag & 0xFFF) << 16 | payload & 0x1FF,
+            });
+        }
+        ERROR => ErrorPart::Whole,
+        ERROR_HIGH => ErrorPart::High,
+        ERROR_LOW => ErrorPart::Low,
+        _ => return None,
+    };
+    Some(Word {
+        part: Some(part),
+        position: (tag >> 12) as u16,
+        position_bits: ERROR_POSITION_BITS,
+        index: (tag & 0xFFF) as u16,
+        word: payload,
+    })
+}
+
+/// Who sent a packet, and which way.
+#[inline(always)]
+pub(crate) fn sender(packet: Packet) -> (Direction, Source) {
+    let direction = if packet.key >> 31 == 1 {
+        Direction::Upstream
+    } else {
+        Direction::Downstream
+    };
+    (direction, (packet.key >> 20) as u8)
+}
+
 /// Unpacks a packet.
 ///
 /// # Errors
@@ -248,14 +312,6 @@ pub fn unpack(packet: Packet) -> Result<Envelope, Unknown> {
     };
     let tag = key & 0xFFFF;
     let message = match key >> 28 & 7 {
-        SPIKE => Message::Spike {
-            position: (payload >> 21 | (tag >> 12) << 11) as u16,
-            index: (payload >> 9 & 0xFFF) as u16,
-            event: Event {
-                neuron: (tag & 0xFFF) as u16,
-                offset: (payload & 0x1FF) as u16,
-            },
-        },
         MARKER if (tag & 0x1FFF) as usize > MAX_EVENTS_PER_STEP => return Err(Unknown),
         MARKER => Message::Marker {
             position: (payload >> POSITION_SHIFT | (tag >> 13) << 7) as u16,
@@ -263,33 +319,42 @@ pub fn unpack(packet: Packet) -> Result<Envelope, Unknown> {
             count: (tag & 0x1FFF) as u16,
             checksum: payload & ((1 << CHECKSUM_BITS) - 1),
         },
-        kind @ (ERROR | ERROR_HIGH | ERROR_LOW) => Message::Error {
-            position: (tag >> 12) as u16,
-            index: (tag & 0xFFF) as u16,
-            part: match kind {
-                ERROR => ErrorPart::Whole,
-                ERROR_HIGH => ErrorPart::High,
-                _ => ErrorPart::Low,
-            },
-            word: payload,
-        },
         ACKNOWLEDGE => Message::Acknowledge {
             position: single(payload)?,
         },
         READY => Message::Ready {
             minibatch: single(payload)?,
         },
-        _ => Message::Release {
+        RELEASE => Message::Release {
             minibatch: single(payload)?,
         },
+        _ => {
+            let Word {
+                part,
+                position,
+                index,
+                word,
+                ..
+            } = word(packet).ok_or(Unknown)?;
+            match part {
+                None => Message::Spike {
+                    position,
+                    index,
+                    event: Word::event(word),
+                },
+                Some(part) => Message::Error {
+                    position,
+                    index,
+                    part,
+                    word,
+                },
+            }
+        }
     };
+    let (direction, source) = sender(packet);
     Ok(Envelope {
-        direction: if key >> 31 == 1 {
-            Direction::Upstream
-        } else {
-            Direction::Downstream
-        },
-        source: (key >> 20) as u8,
+        direction,
+        source,
         target: match key >> 16 & 0xF {
             TARGET_OPTIMIZER => Target::Optimizer,
             TARGET_ALL => Target::All,

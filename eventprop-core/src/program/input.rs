@@ -1,7 +1,7 @@
 //! The input program: injects the spikes of its replica's samples.
 
 use super::memory::{ALIGNMENT, Cut, Plan, Region, check};
-use super::stream::{Content, Neighbours, Outbox, Outgoing, Port, Sent, receive};
+use super::stream::{Content, Neighbours, Outbox, Outgoing, Port, Sent, open, receive};
 use super::{
     Fault, Kernels, Platform, Program, Progress, ROUNDS_PER_POLL, Run, Share, Status, Waiting,
     check_replica, check_steps, read, require, sample_address, sample_number, spike_hash,
@@ -236,8 +236,8 @@ impl Program for Input {
         let order = cut.take(self.layout.order);
         let words = cut.take(self.layout.sample);
         for _ in 0..ROUNDS_PER_POLL {
-            while let Some((packet, envelope)) = receive(pe)? {
-                self.accept(envelope)
+            while let Some(packet) = receive(pe)? {
+                self.accept(open(packet)?)
                     .unwrap_or(Err(Fault::UnexpectedPacket { key: packet.key }))?;
             }
             let Some((run, share)) = self.run else {

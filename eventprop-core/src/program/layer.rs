@@ -1,16 +1,18 @@
 //! The neuron layer program: forward, backward, and the gradient of its weights.
 
-use s2_hal::packet::PacketSender;
+use s2_hal::packet::{Packet, PacketSender};
 
 use super::memory::{Cut, Plan, Region, check};
-use super::stream::{Content, Inbox, Known, Neighbours, Outbox, Outgoing, Port, Sent, receive};
+use super::stream::{
+    Content, Inbox, Known, Neighbours, Outbox, Outgoing, Port, Sent, open, receive,
+};
 use super::{
     Fault, HandOver, Kernels, Mode, Platform, Program, Progress, ROUNDS_PER_POLL, Run, Share,
     Status, Waiting, check_replica, check_steps, require, spike_hash,
 };
 use crate::event::{
     Direction, Envelope, ErrorPart, MAX_EVENTS_PER_STEP, MAX_NEIGHBOURS, MAX_STRETCH, Message,
-    Source, Target,
+    Source, Target, Word, sender, word,
 };
 use crate::log::{Event, EventLog};
 use crate::numeric::{MAX_NEURONS, Statistics, round_error};
@@ -504,8 +506,8 @@ impl Program for Layer {
         let mut memory = Memory::new(&self.layout, memory);
         let phase = self.phase;
         for _ in 0..ROUNDS_PER_POLL {
-            while let Some((packet, envelope)) = receive(pe)? {
-                self.accept(&mut memory, packet, envelope)?;
+            while let Some(packet) = receive(pe)? {
+                self.accept(&mut memory, packet)?;
             }
             let worked = match phase {
                 Phase::Done => return Ok(Progress::Done),
@@ -620,46 +622,70 @@ impl Layer {
         self.activity = neurons.activity;
     }
 
-    /// Sorts a packet into the inbox or outbox that it belongs to.
-    fn accept(
-        &mut self,
-        memory: &mut Memory<'_>,
-        packet: s2_hal::packet::Packet,
-        envelope: Envelope,
-    ) -> Result<(), Fault> {
+    /// Sorts a packet into the inbox that it belongs to: nearly all are words of events.
+    #[inline(never)]
+    fn accept(&mut self, memory: &mut Memory<'_>, packet: Packet) -> Result<(), Fault> {
+        let Some(word) = word(packet) else {
+            return self.control(packet);
+        };
+        let (direction, source) = sender(packet);
+        let (neighbours, inbox, memory) = match direction {
+            Direction::Downstream => (
+                &self.config.upstream,
+                &mut self.forward_in,
+                &mut *memory.forward,
+            ),
+            Direction::Upstream => (
+                &self.config.downstream,
+                &mut self.backward_in,
+                &mut *memory.backward,
+            ),
+        };
+        let from =
+            (neighbours.position(source)).ok_or(Fault::UnexpectedPacket { key: packet.key })?;
+        inbox.word(memory, from, packet, &word, &mut self.status)
+    }
+
+    /// Takes a packet that carries no event.
+    #[inline(never)]
+    fn control(&mut self, packet: Packet) -> Result<(), Fault> {
         let Envelope {
             direction,
             source,
             message,
             ..
-        } = envelope;
+        } = open(packet)?;
         let unexpected = Fault::UnexpectedPacket { key: packet.key };
         let status = &mut self.status;
         if let Message::Release { minibatch } = message {
             return self.hand_over.release(minibatch, status).ok_or(unexpected);
         }
-        let (neighbours, inbox, memory, outbox, sends) = match direction {
+        let (neighbours, inbox, outbox, sends) = match direction {
             Direction::Downstream => (
                 &self.config.upstream,
                 &mut self.forward_in,
-                &mut *memory.forward,
                 &mut self.backward_out,
                 self.config.upstream_has_neurons,
             ),
             Direction::Upstream => (
                 &self.config.downstream,
                 &mut self.backward_in,
-                &mut *memory.backward,
                 &mut self.forward_out,
                 true,
             ),
         };
         let from = neighbours.position(source).ok_or(unexpected)?;
         match message {
+            Message::Marker {
+                position,
+                steps,
+                count,
+                checksum,
+            } => inbox.marker(from, position, (steps, count, checksum), status),
             Message::Acknowledge { position } if sends => {
                 outbox.acknowledged(from, position, status)
             }
-            _ => inbox.accept(memory, from, packet, message, status),
+            _ => Err(unexpected),
         }
     }
 
@@ -714,10 +740,7 @@ impl Layer {
         let events = self.forward_in.events(memory.forward, known);
         for ((source, words), end) in events.zip(ends) {
             for &word in words {
-                let event = Event {
-                    neuron: (word >> 16) as u16,
-                    offset: word as u16,
-                };
+                let event = Word::event(word);
                 let Event { neuron, offset } = event;
                 if usize::from(neuron) >= self.config.inputs || offset > ticks {
                     return Err(Fault::EventOutOfRange {

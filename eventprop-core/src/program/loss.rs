@@ -1,17 +1,22 @@
 //! The loss program: first spikes, the loss, and the errors that start the backward pass.
 
 use bytemuck::{Pod, Zeroable};
+use s2_hal::packet::Packet;
 
 use super::memory::{Cut, Plan, Region, check};
-use super::stream::{Content, Inbox, Known, Neighbours, Outbox, Outgoing, Port, Sent, receive};
+use super::stream::{
+    Content, Inbox, Known, Neighbours, Outbox, Outgoing, Port, Sent, open, receive,
+};
 use super::{
     Fault, HandOver, Kernels, Mode, Platform, Program, Progress, ROUNDS_PER_POLL, Run, Share,
     Status, Waiting, check_replica, check_steps, input, offset, read, require, sample_address,
     sample_number, write,
 };
 use crate::event::{
-    Direction, ErrorPart, MAX_EVENTS_PER_STEP, MAX_NEIGHBOURS, Message, Source, Target,
+    Direction, ErrorPart, MAX_EVENTS_PER_STEP, MAX_NEIGHBOURS, Message, Source, Target, Word,
+    sender, word,
 };
+use crate::log::Event;
 use crate::loss::{SILENT, TimeToFirstSpike};
 use crate::numeric::MAX_NEURONS;
 
@@ -301,8 +306,8 @@ impl Program for Loss {
         let mut memory = Memory::new(&self.layout, memory);
         let phase = self.phase;
         for _ in 0..ROUNDS_PER_POLL {
-            while let Some((packet, envelope)) = receive(pe)? {
-                self.accept(&mut memory, packet, envelope)?;
+            while let Some(packet) = receive(pe)? {
+                self.accept(&mut memory, packet)?;
             }
             let worked = match phase {
                 Phase::Done => return Ok(Progress::Done),
@@ -397,25 +402,32 @@ impl Loss {
         self.phase = Phase::Done;
     }
 
-    fn accept(
-        &mut self,
-        memory: &mut Memory<'_>,
-        packet: s2_hal::packet::Packet,
-        envelope: crate::event::Envelope,
-    ) -> Result<(), Fault> {
+    fn accept(&mut self, memory: &mut Memory<'_>, packet: Packet) -> Result<(), Fault> {
         let unexpected = Fault::UnexpectedPacket { key: packet.key };
         let status = &mut self.status;
-        if let Message::Release { minibatch } = envelope.message {
-            return self.hand_over.release(minibatch, status).ok_or(unexpected);
+        let (_, source) = sender(packet);
+        let from = self.config.upstream.position(source);
+        if let Some(word) = word(packet) {
+            let from = from.ok_or(unexpected)?;
+            return (self.inbox).word(memory.inbox, from, packet, &word, status);
         }
-        let from = self
-            .config
-            .upstream
-            .position(envelope.source)
-            .ok_or(unexpected)?;
-        match envelope.message {
-            Message::Acknowledge { position } => self.outbox.acknowledged(from, position, status),
-            message => (self.inbox).accept(memory.inbox, from, packet, message, status),
+        match (open(packet)?.message, from) {
+            (Message::Release { minibatch }, _) => {
+                self.hand_over.release(minibatch, status).ok_or(unexpected)
+            }
+            (
+                Message::Marker {
+                    position,
+                    steps,
+                    count,
+                    checksum,
+                },
+                Some(from),
+            ) => (self.inbox).marker(from, position, (steps, count, checksum), status),
+            (Message::Acknowledge { position }, Some(from)) => {
+                self.outbox.acknowledged(from, position, status)
+            }
+            _ => Err(unexpected),
         }
     }
 
@@ -429,7 +441,7 @@ impl Loss {
             for (n, (source, words)) in events.enumerate() {
                 memory.answers[step] |= u16::from(!words.is_empty()) << n;
                 for (index, &word) in words.iter().enumerate() {
-                    let (neuron, offset) = ((word >> 16) as u16, word as u16);
+                    let Event { neuron, offset } = Word::event(word);
                     let first = memory.first.get_mut(usize::from(neuron)).ok_or(
                         Fault::EventOutOfRange {
                             source,

@@ -9,8 +9,8 @@ use s2_hal::topology::Destination;
 use super::{Fault, Status, Waiting};
 use crate::event::{
     CONTROL_POSITION_BITS, Checksum, Direction, ERROR_POSITION_BITS, Envelope, ErrorPart,
-    MARKER_POSITION_BITS, MAX_NEIGHBOURS, Message, SPIKE_POSITION_BITS, Source, Target, nearest,
-    routing_key, target_bits, unpack,
+    MARKER_POSITION_BITS, MAX_NEIGHBOURS, Message, Source, Target, Word, nearest, routing_key,
+    target_bits, unpack,
 };
 
 /// Most stretches that a sender may be ahead of its receivers.
@@ -170,20 +170,22 @@ fn try_send(pe: &mut impl PacketSender, to: Fanout<'_>, packet: Packet) -> Resul
     }
 }
 
-/// Takes the next packet from the ring, unpacked.
+/// Takes the next packet from the ring.
 #[inline]
-pub(crate) fn receive(pe: &mut impl PacketReceiver) -> Result<Option<(Packet, Envelope)>, Fault> {
+pub(crate) fn receive(pe: &mut impl PacketReceiver) -> Result<Option<Packet>, Fault> {
     match pe.try_receive() {
-        Ok(packet) => match unpack(packet) {
-            Ok(envelope) => Ok(Some((packet, envelope))),
-            Err(_) => Err(Fault::UnknownPacket { key: packet.key }),
-        },
+        Ok(packet) => Ok(Some(packet)),
         Err(nb::Error::WouldBlock) => Ok(None),
         Err(nb::Error::Other(error)) => Err(match error.kind() {
             s2_hal::packet::ErrorKind::Overrun => Fault::RingOverrun,
             kind => Fault::Send(kind),
         }),
     }
+}
+
+/// Unpacks a packet.
+pub(crate) fn open(packet: Packet) -> Result<Envelope, Fault> {
+    unpack(packet).map_err(|_| Fault::UnknownPacket { key: packet.key })
 }
 
 /// What a stream is made of.
@@ -207,51 +209,16 @@ impl Content {
         matches!(self, Self::Shares) as u32
     }
 
-    /// Where the word of a message belongs, if it is of this stream.
+    /// Which packet of an event carries this part, if any does.
     #[inline(always)]
-    fn place(self, message: Message) -> Option<Place> {
-        Some(match (self, message) {
-            (
-                Self::Spikes,
-                Message::Spike {
-                    position,
-                    index,
-                    event,
-                },
-            ) => Place {
-                position,
-                position_bits: SPIKE_POSITION_BITS,
-                index,
-                lane: 0,
-                word: u32::from(event.neuron) << 16 | u32::from(event.offset),
-            },
-            (
-                Self::Errors | Self::Shares,
-                Message::Error {
-                    position,
-                    index,
-                    part,
-                    word,
-                },
-            ) if (part == ErrorPart::Whole) == (self == Self::Errors) => Place {
-                position,
-                position_bits: ERROR_POSITION_BITS,
-                index,
-                lane: usize::from(part == ErrorPart::Low),
-                word,
-            },
-            _ => return None,
-        })
+    fn lane(self, part: Option<ErrorPart>) -> Option<usize> {
+        match (self, part) {
+            (Self::Spikes, None) | (Self::Errors, Some(ErrorPart::Whole)) => Some(0),
+            (Self::Shares, Some(ErrorPart::High)) => Some(0),
+            (Self::Shares, Some(ErrorPart::Low)) => Some(1),
+            _ => None,
+        }
     }
-}
-
-/// A word of an event, and its place in a stream.
-struct Place {
-    position: u16,
-    position_bits: u32,
-    index: u16,
-    lane: usize,
-    word: u32,
 }
 
 /// One stretch from one source, as far as it has arrived.
@@ -433,49 +400,27 @@ impl Inbox {
         &mut self.streams[..usize::from(self.sources)]
     }
 
-    /// Takes a packet of a source. Repetitions are counted in `status` and change nothing.
-    pub(crate) fn accept(
+    /// Takes a word of an event, and the packet that carries it. Repetitions are counted in `status` and
+    /// change nothing.
+    #[inline(always)]
+    pub(crate) fn word(
         &mut self,
         memory: &mut [u32],
         source: usize,
         packet: Packet,
-        message: Message,
+        word: &Word,
         status: &mut Status,
     ) -> Result<(), Fault> {
-        let accepted = match (self.content.place(message), message) {
-            (Some(place), _) => self.word(memory, source, packet, &place)?,
-            (
-                None,
-                Message::Marker {
-                    position,
-                    steps,
-                    count,
-                    checksum,
-                },
-            ) => self.marker(source, position, (steps, count, checksum))?,
-            _ => return Err(Fault::UnexpectedPacket { key: packet.key }),
+        let Some(lane) = self.content.lane(word.part) else {
+            return Err(Fault::UnexpectedPacket { key: packet.key });
         };
-        if !accepted {
-            status.ignored_packets += 1;
-        }
-        Ok(())
-    }
-
-    /// Takes a word of an event; `false` if it has come before.
-    #[inline(always)]
-    fn word(
-        &mut self,
-        memory: &mut [u32],
-        source: usize,
-        packet: Packet,
-        place: &Place,
-    ) -> Result<bool, Fault> {
         let stream = &mut self.streams[source];
-        let Some(position) = stream.position(self.window, place.position, place.position_bits)?
+        let Some(position) = stream.position(self.window, word.position, word.position_bits)?
         else {
-            return Ok(false);
+            status.ignored_packets += 1;
+            return Ok(());
         };
-        let (index, limit) = (place.index, stream.capacity);
+        let (index, limit) = (word.index, stream.capacity);
         if index >= limit {
             return Err(Fault::IndexOutOfRange {
                 source: stream.source,
@@ -486,39 +431,48 @@ impl Inbox {
         // An index below the capacity is within the memory, so nothing wraps.
         let slot = (position & self.slot_mask) as usize;
         let start = (slot.wrapping_mul(self.words_per_slot)).wrapping_add(stream.start);
-        let within = (usize::from(index) << self.content.lane_bits()) + place.lane;
+        let within = (usize::from(index) << self.content.lane_bits()) + lane;
         let at = start.wrapping_add(stream.flags).wrapping_add(within);
         let (flags, bit) = (start.wrapping_add(within / 32), 1 << (within % 32));
         if memory[flags] & bit != 0 {
-            if memory[at] != place.word {
+            if memory[at] != word.word {
                 return Err(stream.conflict(position));
             }
-            return Ok(false);
+            status.ignored_packets += 1;
+            return Ok(());
         }
         memory[flags] |= bit;
-        memory[at] = place.word;
+        memory[at] = word.word;
         let stretch = stream.stretch(position);
         stretch.arrived += 1;
         stretch.end = stretch.end.max(index + 1);
         stretch.sum.add(packet);
-        Ok(true)
+        Ok(())
     }
 
-    /// Takes a marker, which says steps, events and checksum; `false` if it has come before.
-    fn marker(&mut self, source: usize, low: u16, says: (u8, u16, u32)) -> Result<bool, Fault> {
+    /// Takes a marker: its position, and what it says of steps, events and their checksum. Repetitions are
+    /// counted in `status` and change nothing.
+    pub(crate) fn marker(
+        &mut self,
+        source: usize,
+        low: u16,
+        says: (u8, u16, u32),
+        status: &mut Status,
+    ) -> Result<(), Fault> {
         let stream = &mut self.streams[source];
         let Some(position) = stream.position(self.window, low, MARKER_POSITION_BITS)? else {
-            return Ok(false);
+            status.ignored_packets += 1;
+            return Ok(());
         };
         let stretch = stream.stretch(position);
         if stretch.steps == 0 {
             (stretch.steps, stretch.announced, stretch.checksum) = says;
-            return Ok(true);
-        }
-        if (stretch.steps, stretch.announced, stretch.checksum) != says {
+        } else if (stretch.steps, stretch.announced, stretch.checksum) == says {
+            status.ignored_packets += 1;
+        } else {
             return Err(stream.conflict(position));
         }
-        Ok(false)
+        Ok(())
     }
 
     /// Begins a sample, or its backward pass.
@@ -868,7 +822,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::event::MAX_STRETCH;
+    use crate::event::{MAX_STRETCH, word};
     use crate::log::Event;
     use crate::numeric::scramble;
 
@@ -1063,9 +1017,15 @@ mod tests {
                         let Envelope { source, message, .. } = envelope;
                         let mut status = Status::NEW;
                         match (to.checked_sub(RECEIVER), message) {
+                            (Some(n), Message::Marker { position, steps, count, checksum }) => {
+                                let inbox = &mut all[usize::from(n)].inbox;
+                                let says = (steps, count, checksum);
+                                inbox.marker(source.into(), position, says, &mut status).unwrap();
+                            }
                             (Some(n), _) => {
                                 let Receiver { inbox, memory, .. } = &mut all[usize::from(n)];
-                                inbox.accept(memory, source.into(), packet, message, &mut status).unwrap();
+                                let word = word(packet).unwrap();
+                                inbox.word(memory, source.into(), packet, &word, &mut status).unwrap();
                             }
                             (None, Message::Acknowledge { position }) => {
                                 let outbox = &mut senders[usize::from(to)].outbox;
