@@ -237,19 +237,47 @@ impl Message {
 /// A word of an event that a packet carries, and its place in a stream.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Word {
-    /// Of an error; `None` for a spike.
+    /// Which part of an error it is; `None` for a spike.
     pub(crate) part: Option<ErrorPart>,
-    /// Position of the stretch, and of how many bits that is.
+    /// Position of the stretch, and how many bits of it these are.
     pub(crate) position: u16,
     pub(crate) position_bits: u32,
     /// Number of the event.
     pub(crate) index: u16,
-    /// The word of an error; neuron and offset of a spike ([`Word::event`]).
+    /// What it says: of a spike, its [event](Self::event).
     pub(crate) word: u32,
 }
 
 impl Word {
-    /// The event that the word of a spike says.
+    /// Unpacks a spike or a part of an error: nearly all packets. `None` for any other.
+    #[inline(always)]
+    pub(crate) fn of(packet: Packet) -> Option<Self> {
+        let (tag, payload) = (packet.key & 0xFFFF, packet.payload?);
+        let part = match packet.key >> 28 & 7 {
+            SPIKE => {
+                return Some(Self {
+                    part: None,
+                    position: (payload >> 21 | (tag >> 12) << 11) as u16,
+                    position_bits: SPIKE_POSITION_BITS,
+                    index: (payload >> 9 & 0xFFF) as u16,
+                    word: (tag & 0xFFF) << 16 | payload & 0x1FF,
+                });
+            }
+            ERROR => ErrorPart::Whole,
+            ERROR_HIGH => ErrorPart::High,
+            ERROR_LOW => ErrorPart::Low,
+            _ => return None,
+        };
+        Some(Self {
+            part: Some(part),
+            position: (tag >> 12) as u16,
+            position_bits: ERROR_POSITION_BITS,
+            index: (tag & 0xFFF) as u16,
+            word: payload,
+        })
+    }
+
+    /// The event that a spike's word says.
     #[inline]
     pub(crate) fn event(word: u32) -> Event {
         Event {
@@ -257,34 +285,6 @@ impl Word {
             offset: word as u16,
         }
     }
-}
-
-/// Unpacks a spike or a part of an error: nearly all packets. `None` for any other.
-#[inline(always)]
-pub(crate) fn word(packet: Packet) -> Option<Word> {
-    let (tag, payload) = (packet.key & 0xFFFF, packet.payload?);
-    let part = match packet.key >> 28 & 7 {
-        SPIKE => {
-            return Some(Word {
-                part: None,
-                position: (payload >> 21 | (tag >> 12) << 11) as u16,
-                position_bits: SPIKE_POSITION_BITS,
-                index: (payload >> 9 & 0xFFF) as u16,
-                word: (tag & 0xFFF) << 16 | payload & 0x1FF,
-            });
-        }
-        ERROR => ErrorPart::Whole,
-        ERROR_HIGH => ErrorPart::High,
-        ERROR_LOW => ErrorPart::Low,
-        _ => return None,
-    };
-    Some(Word {
-        part: Some(part),
-        position: (tag >> 12) as u16,
-        position_bits: ERROR_POSITION_BITS,
-        index: (tag & 0xFFF) as u16,
-        word: payload,
-    })
 }
 
 /// Who sent a packet, and which way.
@@ -335,7 +335,7 @@ pub fn unpack(packet: Packet) -> Result<Envelope, Unknown> {
                 index,
                 word,
                 ..
-            } = word(packet).ok_or(Unknown)?;
+            } = Word::of(packet).ok_or(Unknown)?;
             match part {
                 None => Message::Spike {
                     position,

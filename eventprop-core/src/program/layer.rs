@@ -12,7 +12,7 @@ use super::{
 };
 use crate::event::{
     Direction, Envelope, ErrorPart, MAX_EVENTS_PER_STEP, MAX_NEIGHBOURS, MAX_STRETCH, Message,
-    Source, Target, Word, sender, word,
+    Source, Target, Word, sender,
 };
 use crate::log::{Event, EventLog};
 use crate::numeric::{MAX_NEURONS, Statistics, round_error};
@@ -625,7 +625,7 @@ impl Layer {
     /// Sorts a packet into the inbox that it belongs to: nearly all are words of events.
     #[inline(never)]
     fn accept(&mut self, memory: &mut Memory<'_>, packet: Packet) -> Result<(), Fault> {
-        let Some(word) = word(packet) else {
+        let Some(word) = Word::of(packet) else {
             return self.control(packet);
         };
         let (direction, source) = sender(packet);

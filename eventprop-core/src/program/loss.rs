@@ -14,7 +14,7 @@ use super::{
 };
 use crate::event::{
     Direction, ErrorPart, MAX_EVENTS_PER_STEP, MAX_NEIGHBOURS, Message, Source, Target, Word,
-    sender, word,
+    sender,
 };
 use crate::log::Event;
 use crate::loss::{SILENT, TimeToFirstSpike};
@@ -407,7 +407,7 @@ impl Loss {
         let status = &mut self.status;
         let (_, source) = sender(packet);
         let from = self.config.upstream.position(source);
-        if let Some(word) = word(packet) {
+        if let Some(word) = Word::of(packet) {
             let from = from.ok_or(unexpected)?;
             return (self.inbox).word(memory.inbox, from, packet, &word, status);
         }

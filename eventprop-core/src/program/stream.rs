@@ -822,7 +822,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::event::{MAX_STRETCH, word};
+    use crate::event::MAX_STRETCH;
     use crate::log::Event;
     use crate::numeric::scramble;
 
@@ -1024,7 +1024,7 @@ mod tests {
                             }
                             (Some(n), _) => {
                                 let Receiver { inbox, memory, .. } = &mut all[usize::from(n)];
-                                let word = word(packet).unwrap();
+                                let word = Word::of(packet).unwrap();
                                 inbox.word(memory, source.into(), packet, &word, &mut status).unwrap();
                             }
                             (None, Message::Acknowledge { position }) => {
