@@ -234,11 +234,35 @@ impl Message {
     }
 }
 
+/// What a stream is made of: the kind of its words, the first of them if there are two.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u32)]
+pub(crate) enum Content {
+    /// Spikes.
+    Spikes = SPIKE,
+    /// Errors, whole.
+    Errors = ERROR,
+    /// Shares of errors, of two words each.
+    Shares = ERROR_HIGH,
+}
+
+impl Content {
+    /// Words, which are packets, per event.
+    pub(crate) const fn lanes(self) -> usize {
+        1 << self.lane_bits()
+    }
+
+    /// Binary logarithm of the [lanes](Self::lanes).
+    pub(crate) const fn lane_bits(self) -> u32 {
+        matches!(self, Self::Shares) as u32
+    }
+}
+
 /// A word of an event that a packet carries, and its place in a stream.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Word {
-    /// Which part of an error it is; `None` for a spike.
-    pub(crate) part: Option<ErrorPart>,
+    /// The kind of its packet.
+    kind: u32,
     /// Position of the stretch, and how many bits of it these are.
     pub(crate) position: u16,
     pub(crate) position_bits: u32,
@@ -253,28 +277,31 @@ impl Word {
     #[inline(always)]
     pub(crate) fn of(packet: Packet) -> Option<Self> {
         let (tag, payload) = (packet.key & 0xFFFF, packet.payload?);
-        let part = match packet.key >> 28 & 7 {
-            SPIKE => {
-                return Some(Self {
-                    part: None,
-                    position: (payload >> 21 | (tag >> 12) << 11) as u16,
-                    position_bits: SPIKE_POSITION_BITS,
-                    index: (payload >> 9 & 0xFFF) as u16,
-                    word: (tag & 0xFFF) << 16 | payload & 0x1FF,
-                });
-            }
-            ERROR => ErrorPart::Whole,
-            ERROR_HIGH => ErrorPart::High,
-            ERROR_LOW => ErrorPart::Low,
-            _ => return None,
-        };
-        Some(Self {
-            part: Some(part),
-            position: (tag >> 12) as u16,
-            position_bits: ERROR_POSITION_BITS,
-            index: (tag & 0xFFF) as u16,
-            word: payload,
-        })
+        let kind = packet.key >> 28 & 7;
+        match kind {
+            SPIKE => Some(Self {
+                kind,
+                position: (payload >> 21 | (tag >> 12) << 11) as u16,
+                position_bits: SPIKE_POSITION_BITS,
+                index: (payload >> 9 & 0xFFF) as u16,
+                word: (tag & 0xFFF) << 16 | payload & 0x1FF,
+            }),
+            ERROR | ERROR_HIGH | ERROR_LOW => Some(Self {
+                kind,
+                position: (tag >> 12) as u16,
+                position_bits: ERROR_POSITION_BITS,
+                index: (tag & 0xFFF) as u16,
+                word: payload,
+            }),
+            _ => None,
+        }
+    }
+
+    /// Which word of an event of a stream it is, if it is one.
+    #[inline(always)]
+    pub(crate) fn lane(&self, content: Content) -> Option<usize> {
+        let lane = self.kind.wrapping_sub(content as u32) as usize;
+        (lane < content.lanes()).then_some(lane)
     }
 
     /// The event that a spike's word says.
@@ -330,24 +357,27 @@ pub fn unpack(packet: Packet) -> Result<Envelope, Unknown> {
         },
         _ => {
             let Word {
-                part,
+                kind,
                 position,
                 index,
                 word,
                 ..
             } = Word::of(packet).ok_or(Unknown)?;
-            match part {
-                None => Message::Spike {
+            let error = |part| Message::Error {
+                position,
+                index,
+                part,
+                word,
+            };
+            match kind {
+                SPIKE => Message::Spike {
                     position,
                     index,
                     event: Word::event(word),
                 },
-                Some(part) => Message::Error {
-                    position,
-                    index,
-                    part,
-                    word,
-                },
+                ERROR => error(ErrorPart::Whole),
+                ERROR_HIGH => error(ErrorPart::High),
+                _ => error(ErrorPart::Low),
             }
         }
     };

@@ -1,13 +1,13 @@
 //! The input program: injects the spikes of its replica's samples.
 
 use super::memory::{ALIGNMENT, Cut, Plan, Region, check};
-use super::stream::{Content, Neighbours, Outbox, Outgoing, Port, Sent, open, receive};
+use super::stream::{Neighbours, Outbox, Outgoing, Port, Sent, open, receive};
 use super::{
     Fault, Kernels, Platform, Program, Progress, ROUNDS_PER_POLL, Run, Share, Status, Waiting,
     check_replica, check_steps, read, require, sample_address, sample_number, spike_hash,
 };
 use crate::event::{
-    Direction, Envelope, MAX_EVENTS_PER_STEP, MAX_STRETCH, Message, Source, Target,
+    Content, Direction, Envelope, MAX_EVENTS_PER_STEP, MAX_STRETCH, Message, Source, Target,
 };
 use crate::log::Event;
 use crate::numeric::MAX_NEURONS;

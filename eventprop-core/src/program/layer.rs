@@ -3,16 +3,14 @@
 use s2_hal::packet::{Packet, PacketSender};
 
 use super::memory::{Cut, Plan, Region, check};
-use super::stream::{
-    Content, Inbox, Known, Neighbours, Outbox, Outgoing, Port, Sent, open, receive,
-};
+use super::stream::{Inbox, Known, Neighbours, Outbox, Outgoing, Port, Sent, open, receive};
 use super::{
     Fault, HandOver, Kernels, Mode, Platform, Program, Progress, ROUNDS_PER_POLL, Run, Share,
     Status, Waiting, check_replica, check_steps, require, spike_hash,
 };
 use crate::event::{
-    Direction, Envelope, ErrorPart, MAX_EVENTS_PER_STEP, MAX_NEIGHBOURS, MAX_STRETCH, Message,
-    Source, Target, Word, sender,
+    Content, Direction, Envelope, ErrorPart, MAX_EVENTS_PER_STEP, MAX_NEIGHBOURS, MAX_STRETCH,
+    Message, Source, Target, Word, sender,
 };
 use crate::log::{Event, EventLog};
 use crate::numeric::{MAX_NEURONS, Statistics, round_error};
@@ -625,9 +623,6 @@ impl Layer {
     /// Sorts a packet into the inbox that it belongs to: nearly all are words of events.
     #[inline(never)]
     fn accept(&mut self, memory: &mut Memory<'_>, packet: Packet) -> Result<(), Fault> {
-        let Some(word) = Word::of(packet) else {
-            return self.control(packet);
-        };
         let (direction, source) = sender(packet);
         let (neighbours, inbox, memory) = match direction {
             Direction::Downstream => (
@@ -641,14 +636,15 @@ impl Layer {
                 &mut *memory.backward,
             ),
         };
-        let from =
-            (neighbours.position(source)).ok_or(Fault::UnexpectedPacket { key: packet.key })?;
-        inbox.word(memory, from, packet, &word, &mut self.status)
+        match (neighbours.position(source), Word::of(packet)) {
+            (Some(from), Some(word)) => inbox.word(memory, from, packet, &word, &mut self.status),
+            _ => self.other(packet),
+        }
     }
 
-    /// Takes a packet that carries no event.
+    /// Takes any other packet than a word from a neighbour.
     #[inline(never)]
-    fn control(&mut self, packet: Packet) -> Result<(), Fault> {
+    fn other(&mut self, packet: Packet) -> Result<(), Fault> {
         let Envelope {
             direction,
             source,

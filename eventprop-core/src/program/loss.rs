@@ -4,17 +4,15 @@ use bytemuck::{Pod, Zeroable};
 use s2_hal::packet::Packet;
 
 use super::memory::{Cut, Plan, Region, check};
-use super::stream::{
-    Content, Inbox, Known, Neighbours, Outbox, Outgoing, Port, Sent, open, receive,
-};
+use super::stream::{Inbox, Known, Neighbours, Outbox, Outgoing, Port, Sent, open, receive};
 use super::{
     Fault, HandOver, Kernels, Mode, Platform, Program, Progress, ROUNDS_PER_POLL, Run, Share,
     Status, Waiting, check_replica, check_steps, input, offset, read, require, sample_address,
     sample_number, write,
 };
 use crate::event::{
-    Direction, ErrorPart, MAX_EVENTS_PER_STEP, MAX_NEIGHBOURS, Message, Source, Target, Word,
-    sender,
+    Content, Direction, ErrorPart, MAX_EVENTS_PER_STEP, MAX_NEIGHBOURS, Message, Source, Target,
+    Word, sender,
 };
 use crate::log::Event;
 use crate::loss::{SILENT, TimeToFirstSpike};

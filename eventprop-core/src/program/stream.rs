@@ -8,7 +8,7 @@ use s2_hal::topology::Destination;
 
 use super::{Fault, Status, Waiting};
 use crate::event::{
-    CONTROL_POSITION_BITS, Checksum, Direction, ERROR_POSITION_BITS, Envelope, ErrorPart,
+    CONTROL_POSITION_BITS, Checksum, Content, Direction, ERROR_POSITION_BITS, Envelope,
     MARKER_POSITION_BITS, MAX_NEIGHBOURS, Message, Source, Target, Word, nearest, routing_key,
     target_bits, unpack,
 };
@@ -186,39 +186,6 @@ pub(crate) fn receive(pe: &mut impl PacketReceiver) -> Result<Option<Packet>, Fa
 /// Unpacks a packet.
 pub(crate) fn open(packet: Packet) -> Result<Envelope, Fault> {
     unpack(packet).map_err(|_| Fault::UnknownPacket { key: packet.key })
-}
-
-/// What a stream is made of.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Content {
-    /// Spikes.
-    Spikes,
-    /// Errors, whole.
-    Errors,
-    /// Shares of errors, in two packets each.
-    Shares,
-}
-
-impl Content {
-    /// Packets per event.
-    pub(crate) const fn lanes(self) -> usize {
-        1 << self.lane_bits()
-    }
-
-    const fn lane_bits(self) -> u32 {
-        matches!(self, Self::Shares) as u32
-    }
-
-    /// Which packet of an event carries this part, if any does.
-    #[inline(always)]
-    fn lane(self, part: Option<ErrorPart>) -> Option<usize> {
-        match (self, part) {
-            (Self::Spikes, None) | (Self::Errors, Some(ErrorPart::Whole)) => Some(0),
-            (Self::Shares, Some(ErrorPart::High)) => Some(0),
-            (Self::Shares, Some(ErrorPart::Low)) => Some(1),
-            _ => None,
-        }
-    }
 }
 
 /// One stretch from one source, as far as it has arrived.
@@ -411,7 +378,7 @@ impl Inbox {
         word: &Word,
         status: &mut Status,
     ) -> Result<(), Fault> {
-        let Some(lane) = self.content.lane(word.part) else {
+        let Some(lane) = word.lane(self.content) else {
             return Err(Fault::UnexpectedPacket { key: packet.key });
         };
         let stream = &mut self.streams[source];
