@@ -118,8 +118,11 @@ fn play(
     panic!("100 polls, and no end");
 }
 
+/// Memory that something else was in before.
 fn memory(bytes: usize) -> Vec<Block> {
-    vec![Block::default(); bytes.div_ceil(size_of::<Block>())]
+    let mut memory = vec![Block::default(); bytes.div_ceil(size_of::<Block>())];
+    bytemuck::cast_slice_mut::<_, u8>(&mut memory).fill(0xA5);
+    memory
 }
 
 fn region<T: bytemuck::Pod>(memory: &[Block], region: Region<T>) -> &[T] {

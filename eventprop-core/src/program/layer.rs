@@ -406,6 +406,8 @@ pub struct Layer {
     /// A stretch, or the answers to a step, are being sent; backward, to which neighbour.
     sending: bool,
     target: u8,
+    /// The memory of the inboxes is in use, and no longer what was there before.
+    started: bool,
     activity: Activity,
     status: Status,
     config: Config,
@@ -446,6 +448,7 @@ impl Program for Layer {
         lacks_errors: false,
         sending: false,
         target: 0,
+        started: false,
         activity: Activity::ASLEEP,
         status: Status::EMPTY,
     };
@@ -486,6 +489,10 @@ impl Program for Layer {
     fn start(&mut self, run: Run, memory: &mut [u64]) -> Result<(), Fault> {
         check(memory, self.layout.bytes)?;
         let mut memory = Memory::new(&self.layout, memory);
+        if !core::mem::replace(&mut self.started, true) {
+            memory.forward.fill(0);
+            memory.backward.fill(0);
+        }
         let arrays = memory.rest.divide(&self.layout);
         self.dynamics(arrays.tables)?;
         self.share = Share::new(self.config.replica, self.config.replicas, &run);

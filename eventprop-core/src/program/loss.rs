@@ -236,6 +236,8 @@ pub struct Loss {
     step: usize,
     /// Backward: the neighbour that is answered next.
     target: u8,
+    /// The memory of the inbox is in use, and no longer what was there before.
+    started: bool,
     status: Status,
 }
 
@@ -261,6 +263,7 @@ impl Program for Loss {
         sample: 0,
         step: 0,
         target: 0,
+        started: false,
         status: Status::EMPTY,
     };
 
@@ -291,7 +294,11 @@ impl Program for Loss {
         self.run = run;
         self.share = Share::new(self.config.replica, self.config.replicas, &run);
         self.minibatch = 0;
-        self.begin_minibatch(&mut Memory::new(&self.layout, memory));
+        let mut memory = Memory::new(&self.layout, memory);
+        if !core::mem::replace(&mut self.started, true) {
+            memory.inbox.fill(0);
+        }
+        self.begin_minibatch(&mut memory);
         Ok(())
     }
 

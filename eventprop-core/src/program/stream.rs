@@ -302,8 +302,8 @@ pub(crate) enum Known {
 /// that end there, and those before have none. Only these heads are consumed.
 ///
 /// Keeps the words of at most a window of stretches, `[slot][source][index][lane]`, in memory that the
-/// caller lends, and before those of each source a bit per word that says whether it has arrived. Both are
-/// zero where nothing has. A stretch's slot are the low bits of its position.
+/// caller lends, and clears once; before those of each source there is a bit per word that says whether it
+/// has arrived. Both are zero where nothing has. A stretch's slot are the low bits of its position.
 #[derive(Clone, Debug)]
 pub(crate) struct Inbox {
     content: Content,
