@@ -12,9 +12,10 @@
 //!
 //! The router needs only bits 31 and 27:16 ([`ROUTING_MASK`]).
 //!
-//! Steps travel as *positions*: the number of steps that the sender has finished in its direction
-//! since it was started, over all samples. A position is shortened to the low bits that fit; the
-//! receiver knows what it expects and reads them as the nearest number ([`nearest`]).
+//! A marker ends a *stretch*: one or more steps of which only the last may have events. Stretches
+//! are numbered by *positions*: how many of them the sender has sent to this receiver before, since it
+//! was started, over all samples. A position is shortened to the low bits that fit; the receiver knows
+//! what it expects and reads them as the nearest number ([`nearest`]).
 
 use s2_hal::packet::Packet;
 
@@ -24,6 +25,8 @@ use crate::log::Event;
 pub const ROUTING_MASK: u32 = 0x8FFF_0000;
 /// Most events that one PE may emit in one step: what an index can count.
 pub const MAX_EVENTS_PER_STEP: usize = 4096;
+/// Most steps of a stretch: what a marker can count.
+pub const MAX_STRETCH: usize = 64;
 /// Most neighbours of a PE in one direction.
 pub const MAX_NEIGHBOURS: usize = 14;
 
@@ -55,34 +58,36 @@ pub enum Direction {
 pub enum Message {
     /// A spike.
     Spike {
-        /// Position of its step (15 bits).
+        /// Position of its stretch (15 bits).
         position: u16,
-        /// Number of the event among its sender's events of that step.
+        /// Number of the event among its sender's events of that stretch.
         index: u16,
         /// Neuron within the whole layer, and ticks within the step.
         event: Event,
     },
-    /// The sender's step is complete.
+    /// A stretch is complete.
     Marker {
-        /// Position of the step (14 bits).
+        /// Position of the stretch (10 bits).
         position: u16,
-        /// How many events or errors were sent in this step to this target.
+        /// How many steps it has: 1 to [`MAX_STRETCH`].
+        steps: u8,
+        /// How many events or errors of its last step were sent to this target.
         count: u16,
         /// Checksum over them ([`Checksum`]).
         checksum: u32,
     },
     /// dL/dt of one of the receiver's spikes.
     Error {
-        /// Position of the step (4 bits).
+        /// Position of the stretch (4 bits).
         position: u16,
-        /// Number of the event among the receiver's events of that step.
+        /// Number of the event among the receiver's events of the step that is answered.
         index: u16,
         /// Which word of the error.
         part: ErrorPart,
         /// The word.
         word: u32,
     },
-    /// The sender has consumed all steps before a position, of what travels the other way.
+    /// The sender has consumed all stretches before a position, of what travels the other way.
     Acknowledge {
         /// That position.
         position: u16,
@@ -140,17 +145,26 @@ const TARGET_OPTIMIZER: u32 = 14;
 const TARGET_ALL: u32 = 15;
 
 /// Bits of the payload that hold a marker's checksum.
-const CHECKSUM_BITS: u32 = 21;
+const CHECKSUM_BITS: u32 = 19;
+/// Where a marker's payload holds the steps, and its position.
+const STEPS_SHIFT: u32 = CHECKSUM_BITS;
+const POSITION_SHIFT: u32 = 25;
 
 /// The bits of a key that decide where packets of a sender go ([`ROUTING_MASK`]).
 #[must_use]
 pub fn routing_key(direction: Direction, source: Source, target: Target) -> u32 {
-    let target = match target {
+    let upstream = u32::from(direction == Direction::Upstream);
+    upstream << 31 | u32::from(source) << 20 | target_bits(target)
+}
+
+/// The bits of a key that say the target.
+pub(crate) fn target_bits(target: Target) -> u32 {
+    let number = match target {
         Target::One(n) => u32::from(n),
         Target::Optimizer => TARGET_OPTIMIZER,
         Target::All => TARGET_ALL,
     };
-    u32::from(direction == Direction::Upstream) << 31 | u32::from(source) << 20 | target << 16
+    number << 16
 }
 
 /// Packs a message.
@@ -184,12 +198,16 @@ impl Message {
             }
             Self::Marker {
                 position,
+                steps,
                 count,
                 checksum,
             } => {
                 debug_assert!(usize::from(count) <= MAX_EVENTS_PER_STEP);
-                let (low, high) = (u32::from(position) & 0x7FF, u32::from(position) >> 11 & 0x7);
-                (MARKER, high << 13 | u32::from(count), low << 21 | checksum)
+                debug_assert!((1..=MAX_STRETCH).contains(&usize::from(steps)));
+                let (low, high) = (u32::from(position) & 0x7F, u32::from(position) >> 7 & 0x7);
+                let steps = (u32::from(steps) - 1) << STEPS_SHIFT;
+                let payload = low << POSITION_SHIFT | steps | checksum;
+                (MARKER, high << 13 | u32::from(count), payload)
             }
             Self::Error {
                 position,
@@ -216,6 +234,97 @@ impl Message {
     }
 }
 
+/// What a stream is made of: the kind of its words, the first of them if there are two.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u32)]
+pub(crate) enum Content {
+    /// Spikes.
+    Spikes = SPIKE,
+    /// Errors, whole.
+    Errors = ERROR,
+    /// Shares of errors, of two words each.
+    Shares = ERROR_HIGH,
+}
+
+impl Content {
+    /// Words, which are packets, per event.
+    pub(crate) const fn lanes(self) -> usize {
+        1 << self.lane_bits()
+    }
+
+    /// Binary logarithm of the [lanes](Self::lanes).
+    pub(crate) const fn lane_bits(self) -> u32 {
+        matches!(self, Self::Shares) as u32
+    }
+}
+
+/// A word of an event that a packet carries, and its place in a stream.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Word {
+    /// The kind of its packet.
+    kind: u32,
+    /// Position of the stretch, and how many bits of it these are.
+    pub(crate) position: u16,
+    pub(crate) position_bits: u32,
+    /// Number of the event.
+    pub(crate) index: u16,
+    /// What it says: of a spike, its [event](Self::event).
+    pub(crate) word: u32,
+}
+
+impl Word {
+    /// Unpacks a spike or a part of an error: nearly all packets. `None` for any other.
+    #[inline(always)]
+    pub(crate) fn of(packet: Packet) -> Option<Self> {
+        let (tag, payload) = (packet.key & 0xFFFF, packet.payload?);
+        let kind = packet.key >> 28 & 7;
+        match kind {
+            SPIKE => Some(Self {
+                kind,
+                position: (payload >> 21 | (tag >> 12) << 11) as u16,
+                position_bits: SPIKE_POSITION_BITS,
+                index: (payload >> 9 & 0xFFF) as u16,
+                word: (tag & 0xFFF) << 16 | payload & 0x1FF,
+            }),
+            ERROR | ERROR_HIGH | ERROR_LOW => Some(Self {
+                kind,
+                position: (tag >> 12) as u16,
+                position_bits: ERROR_POSITION_BITS,
+                index: (tag & 0xFFF) as u16,
+                word: payload,
+            }),
+            _ => None,
+        }
+    }
+
+    /// Which word of an event of a stream it is, if it is one.
+    #[inline(always)]
+    pub(crate) fn lane(&self, content: Content) -> Option<usize> {
+        let lane = self.kind.wrapping_sub(content as u32) as usize;
+        (lane < content.lanes()).then_some(lane)
+    }
+
+    /// The event that a spike's word says.
+    #[inline]
+    pub(crate) fn event(word: u32) -> Event {
+        Event {
+            neuron: (word >> 16) as u16,
+            offset: word as u16,
+        }
+    }
+}
+
+/// Who sent a packet, and which way.
+#[inline(always)]
+pub(crate) fn sender(packet: Packet) -> (Direction, Source) {
+    let direction = if packet.key >> 31 == 1 {
+        Direction::Upstream
+    } else {
+        Direction::Downstream
+    };
+    (direction, (packet.key >> 20) as u8)
+}
+
 /// Unpacks a packet.
 ///
 /// # Errors
@@ -230,29 +339,12 @@ pub fn unpack(packet: Packet) -> Result<Envelope, Unknown> {
     };
     let tag = key & 0xFFFF;
     let message = match key >> 28 & 7 {
-        SPIKE => Message::Spike {
-            position: (payload >> 21 | (tag >> 12) << 11) as u16,
-            index: (payload >> 9 & 0xFFF) as u16,
-            event: Event {
-                neuron: (tag & 0xFFF) as u16,
-                offset: (payload & 0x1FF) as u16,
-            },
-        },
         MARKER if (tag & 0x1FFF) as usize > MAX_EVENTS_PER_STEP => return Err(Unknown),
         MARKER => Message::Marker {
-            position: (payload >> 21 | (tag >> 13) << 11) as u16,
+            position: (payload >> POSITION_SHIFT | (tag >> 13) << 7) as u16,
+            steps: (payload >> STEPS_SHIFT & 0x3F) as u8 + 1,
             count: (tag & 0x1FFF) as u16,
             checksum: payload & ((1 << CHECKSUM_BITS) - 1),
-        },
-        kind @ (ERROR | ERROR_HIGH | ERROR_LOW) => Message::Error {
-            position: (tag >> 12) as u16,
-            index: (tag & 0xFFF) as u16,
-            part: match kind {
-                ERROR => ErrorPart::Whole,
-                ERROR_HIGH => ErrorPart::High,
-                _ => ErrorPart::Low,
-            },
-            word: payload,
         },
         ACKNOWLEDGE => Message::Acknowledge {
             position: single(payload)?,
@@ -260,17 +352,39 @@ pub fn unpack(packet: Packet) -> Result<Envelope, Unknown> {
         READY => Message::Ready {
             minibatch: single(payload)?,
         },
-        _ => Message::Release {
+        RELEASE => Message::Release {
             minibatch: single(payload)?,
         },
+        _ => {
+            let Word {
+                kind,
+                position,
+                index,
+                word,
+                ..
+            } = Word::of(packet).ok_or(Unknown)?;
+            let error = |part| Message::Error {
+                position,
+                index,
+                part,
+                word,
+            };
+            match kind {
+                SPIKE => Message::Spike {
+                    position,
+                    index,
+                    event: Word::event(word),
+                },
+                ERROR => error(ErrorPart::Whole),
+                ERROR_HIGH => error(ErrorPart::High),
+                _ => error(ErrorPart::Low),
+            }
+        }
     };
+    let (direction, source) = sender(packet);
     Ok(Envelope {
-        direction: if key >> 31 == 1 {
-            Direction::Upstream
-        } else {
-            Direction::Downstream
-        },
-        source: (key >> 20) as u8,
+        direction,
+        source,
         target: match key >> 16 & 0xF {
             TARGET_OPTIMIZER => Target::Optimizer,
             TARGET_ALL => Target::All,
@@ -305,13 +419,13 @@ pub fn nearest(expected: u32, low: u16, bits: u32) -> i32 {
 /// Bits of a position in a [`Message::Spike`].
 pub const SPIKE_POSITION_BITS: u32 = 15;
 /// Bits of a position in a [`Message::Marker`].
-pub const MARKER_POSITION_BITS: u32 = 14;
+pub const MARKER_POSITION_BITS: u32 = 10;
 /// Bits of a position in a [`Message::Error`].
 pub const ERROR_POSITION_BITS: u32 = 4;
 /// Bits of a position in a [`Message::Acknowledge`], and of a minibatch's number.
 pub const CONTROL_POSITION_BITS: u32 = 16;
 
-/// Checksum over the packets of one step, the same in whatever order they arrive.
+/// Checksum over the packets of one stretch, the same in whatever order they arrive.
 ///
 /// A single changed bit of a payload always changes it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -321,8 +435,10 @@ impl Checksum {
     /// Odd, and far from any small multiple of a power of two: see the test.
     const PAYLOAD_FACTOR: u32 = 0x9E37_79B1;
     const KEY_FACTOR: u32 = 0x85EB_CA6B;
+    const POSITION_FACTOR: u32 = 0xC2B2_AE35;
+    const STEPS_FACTOR: u32 = 0x27D4_EB2F;
 
-    /// An empty step.
+    /// No packets.
     pub const NEW: Self = Self(0);
 
     /// Takes a packet's tag and payload into account.
@@ -336,11 +452,14 @@ impl Checksum {
         self.0 = self.0.wrapping_add(payload).wrapping_add(tag);
     }
 
-    /// What the marker of the step at `position` carries.
+    /// What the marker of the stretch at `position`, of so many `steps`, carries.
     #[inline]
     #[must_use]
-    pub fn finish(self, position: u32) -> u32 {
-        self.0.wrapping_add(position.wrapping_mul(0xC2B2_AE35)) >> (32 - CHECKSUM_BITS)
+    pub fn finish(self, position: u32, steps: u8) -> u32 {
+        let marker = position
+            .wrapping_mul(Self::POSITION_FACTOR)
+            .wrapping_add(u32::from(steps).wrapping_mul(Self::STEPS_FACTOR));
+        self.0.wrapping_add(marker) >> (32 - CHECKSUM_BITS)
     }
 }
 
@@ -363,13 +482,14 @@ mod tests {
                     event: Event { neuron, offset }
                 }
             ),
-            (0u16..1 << 14, 0u16..=4096, 0u32..1 << 21).prop_map(|(position, count, checksum)| {
-                Message::Marker {
+            (0u16..1 << 10, 1u8..=64, 0u16..=4096, 0u32..1 << 19).prop_map(
+                |(position, steps, count, checksum)| Message::Marker {
                     position,
+                    steps,
                     count,
                     checksum,
                 }
-            }),
+            ),
             (0u16..16, 0u16..4096, part, any::<u32>()).prop_map(|(position, index, part, word)| {
                 Message::Error {
                     position,
@@ -415,16 +535,21 @@ mod tests {
         }
     }
 
-    /// Flipping bit b of a payload changes the sum by 2^b times the factor, up or down. The high 21
-    /// bits notice every change that is not within 2^11 of a multiple of 2^32.
+    /// Flipping bit b of a payload, or of a marker's steps or position, changes the sum by 2^b times the
+    /// factor, up or down. The high 19 bits notice every change that is not within 2^13 of a multiple of
+    /// 2^32.
     #[test]
     fn checksum_notices_every_single_bit() {
-        for bit in 0..32 {
-            let change = Checksum::PAYLOAD_FACTOR << bit;
-            assert!(
-                (1 << 11..=u32::MAX - (1 << 11)).contains(&change),
-                "bit {bit}"
-            );
+        for (factor, bits) in [
+            (Checksum::PAYLOAD_FACTOR, 32),
+            (Checksum::STEPS_FACTOR, 7),
+            (Checksum::POSITION_FACTOR, MARKER_POSITION_BITS),
+        ] {
+            for bit in 0..bits {
+                let change = factor << bit;
+                let unseen = 1 << (32 - CHECKSUM_BITS);
+                assert!((unseen..=u32::MAX - unseen).contains(&change), "bit {bit}");
+            }
         }
     }
 }

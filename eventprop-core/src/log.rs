@@ -73,15 +73,15 @@ impl<'m> EventLog<'m> {
         ends: &'m mut [u32],
         steps: usize,
     ) -> Self {
-        let len = steps.checked_sub(1).map_or(0, |last| ends[last] as usize);
-        Self {
-            events,
-            slopes,
-            errors,
-            ends,
-            step: steps,
-            len,
-        }
+        let mut log = Self::new(events, slopes, errors, ends);
+        log.set_steps(steps);
+        log
+    }
+
+    /// Says how many finished steps the memory holds.
+    pub(crate) fn set_steps(&mut self, steps: usize) {
+        self.step = steps;
+        self.len = (steps.checked_sub(1)).map_or(0, |last| self.ends[last] as usize);
     }
 
     /// Forgets all events.
@@ -143,7 +143,7 @@ impl<'m> EventLog<'m> {
     #[inline]
     #[must_use]
     pub fn range(&self, step: usize) -> core::ops::Range<usize> {
-        assert!(step < self.step, "step {step} has not ended");
+        assert!(step < self.step, "the step has not ended");
         let start = step
             .checked_sub(1)
             .map_or(0, |before| self.ends[before] as usize);

@@ -150,6 +150,11 @@ impl Activity {
         rising: 0,
         apart: 0,
     };
+
+    /// Whether a forward step without arrivals changes nothing.
+    pub(crate) fn rests(&self) -> bool {
+        !self.awake || (self.listed && self.rising == 0)
+    }
 }
 
 impl<'m> Neurons<'m> {

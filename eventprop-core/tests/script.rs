@@ -25,7 +25,9 @@ const OWN: u32 = 1;
 const NEIGHBOUR: u32 = 2;
 const OPTIMIZER: u32 = 9;
 
-const STEPS: usize = 2;
+/// Steps of a sample for the input: more than one marker can say. And for the loss.
+const STEPS: usize = 70;
+const LOSS_STEPS: usize = 4;
 const TICK_BITS: u32 = 8;
 const WINDOW: usize = 2;
 
@@ -81,10 +83,11 @@ fn spike(source: u32, position: u32, index: u32, event: Event) -> Packet {
     packet(0, source, TO_ALL, event.neuron.into(), payload)
 }
 
-fn marker(source: u32, target: u32, position: u32, over: &[Packet]) -> Packet {
+/// The marker of a stretch of so many steps with these events.
+fn marker(source: u32, target: u32, position: u32, steps: u32, over: &[Packet]) -> Packet {
     let mut sum = Checksum::NEW;
     over.iter().for_each(|&packet| sum.add(packet));
-    let payload = position << 21 | sum.finish(position);
+    let payload = position << 25 | (steps - 1) << 19 | sum.finish(position, steps as u8);
     packet(1, source, target, over.len() as u32, payload)
 }
 
@@ -115,8 +118,11 @@ fn play(
     panic!("100 polls, and no end");
 }
 
+/// Memory that something else was in before.
 fn memory(bytes: usize) -> Vec<Block> {
-    vec![Block::default(); bytes.div_ceil(size_of::<Block>())]
+    let mut memory = vec![Block::default(); bytes.div_ceil(size_of::<Block>())];
+    bytemuck::cast_slice_mut::<_, u8>(&mut memory).fill(0xA5);
+    memory
 }
 
 fn region<T: bytemuck::Pod>(memory: &[Block], region: Region<T>) -> &[T] {
@@ -140,7 +146,7 @@ fn input_config() -> input::Config {
 }
 
 #[test]
-fn input_sends_steps_within_its_window() {
+fn input_sends_stretches_within_its_window() {
     let config = input_config();
     let layout = config.layout();
     let mut memory = memory(layout.bytes);
@@ -155,22 +161,22 @@ fn input_sends_steps_within_its_window() {
     };
     let to = || Target::Router;
 
-    // Both steps of the first sample, with a transmitter that is busy in the middle of the first:
-    // what was sent before is not repeated. The second sample is read, but its first step has to
+    // The first two stretches of the first sample, with a transmitter that is busy in the middle of the
+    // first: what was sent before is not repeated. The last stretch ends with the sample, and has to
     // wait.
     let first = [
         sample::head(3, 0),
         sample::event(0, event(0, 10)),
         sample::event(0, event(0, 256)),
-        sample::event(1, event(0, 7)),
+        sample::event(9, event(0, 7)),
     ];
-    let second = [sample::head(1, 1), sample::event(1, event(0, 0)), 0, 0];
+    let second = [sample::head(1, 1), sample::event(69, event(0, 0)), 0, 0];
     let step_0 = [
         spike(OWN, 0, 0, event(0, 10)),
         spike(OWN, 0, 1, event(0, 256)),
     ];
-    let step_1 = [spike(OWN, 1, 0, event(0, 7))];
-    // The format itself, once.
+    let step_9 = [spike(OWN, 1, 0, event(0, 7))];
+    // The formats themselves, once.
     assert_eq!(
         step_0[1],
         Packet {
@@ -178,16 +184,19 @@ fn input_sends_steps_within_its_window() {
             payload: Some(0x300)
         }
     );
+    let end_0 = marker(OWN, TO_ALL, 0, 1, &step_0);
+    let end_9 = marker(OWN, TO_ALL, 1, 9, &step_9);
+    assert_eq!(end_9.key, 0x101F_0001);
+    assert_eq!(end_9.payload.map(|payload| payload >> 19), Some(1 << 6 | 8));
     let script = reads_sample(Script::new(), ORDER[0], first)
         .send(to(), step_0[0])
         .send_busy()
         .send_busy()
         .send(to(), step_0[1])
         .send_busy()
-        .send(to(), marker(OWN, TO_ALL, 0, &step_0))
-        .send(to(), step_1[0])
-        .send(to(), marker(OWN, TO_ALL, 1, &step_1));
-    let script = reads_sample(script, ORDER[1], second);
+        .send(to(), end_0)
+        .send(to(), step_9[0])
+        .send(to(), end_9);
     assert_eq!(go(&mut input, script), Progress::Idle);
     let waiting = |acknowledged, position| Waiting::Acknowledgement {
         source: NEIGHBOUR as u8,
@@ -196,30 +205,34 @@ fn input_sends_steps_within_its_window() {
     };
     assert_eq!(input.waiting(), waiting(0, 2));
 
-    // One step is acknowledged, so one more is sent: an empty one. Saying it twice changes nothing.
+    // One stretch is acknowledged, so one more is sent: the quiet end of the sample. Saying it twice
+    // changes nothing.
     let acknowledge = |position| upstream(control(5, NEIGHBOUR, TO_ONE, position));
     let script = Script::new()
         .receive(acknowledge(1))
-        .send(to(), marker(OWN, TO_ALL, 2, &[]));
+        .send(to(), marker(OWN, TO_ALL, 2, 60, &[]));
+    let script = reads_sample(script, ORDER[1], second);
     assert_eq!(go(&mut input, script), Progress::Idle);
     let script = Script::new().receive(acknowledge(1));
     assert_eq!(go(&mut input, script), Progress::Idle);
     assert_eq!(input.waiting(), waiting(1, 3));
 
-    let step_3 = [spike(OWN, 3, 0, event(0, 0))];
+    // The only event of the second sample comes later than one marker can say.
+    let step_69 = [spike(OWN, 4, 0, event(0, 0))];
     let script = Script::new()
         .receive(acknowledge(3))
-        .send(to(), step_3[0])
-        .send(to(), marker(OWN, TO_ALL, 3, &step_3));
+        .send(to(), marker(OWN, TO_ALL, 3, 64, &[]))
+        .send(to(), step_69[0])
+        .send(to(), marker(OWN, TO_ALL, 4, 6, &step_69));
     assert_eq!(go(&mut input, script), Progress::Done);
     assert_eq!(input.waiting(), Waiting::Nothing);
 
-    let hashes = [(0, 10), (0, 256), (0, 256 + 7), (1, 256)]
+    let hashes = [(0, 10), (0, 256), (0, 9 * 256 + 7), (1, 69 * 256)]
         .map(|(sample, ticks)| spike_hash(sample, 0, 0, ticks));
     let expected = Status {
         spikes: 4,
-        spike_digest: hashes.iter().sum(),
-        packets: [4, 0, 4],
+        spike_digest: hashes.iter().fold(0, |sum, hash| sum.wrapping_add(*hash)),
+        packets: [4, 0, 5],
         ..Status::NEW
     };
     assert_eq!(region(&memory, layout.status), [expected]);
@@ -318,7 +331,7 @@ fn loss_config() -> (loss::Config, [Target; 2]) {
         upstream_events,
         replica: 0,
         replicas: 1,
-        steps: STEPS,
+        steps: LOSS_STEPS,
         tick_bits: TICK_BITS,
         outputs: 2,
         loss: time_to_first_spike(),
@@ -351,11 +364,11 @@ fn loss_collects_first_spikes_and_sends_errors() {
         })
     };
     let acknowledge = |position| upstream(control(5, OWN, TO_ONE, position));
-    let end = |position, over: &[Packet]| upstream(marker(OWN, TO_ONE, position, over));
+    let end = |position, over: &[Packet]| upstream(marker(OWN, TO_ONE, position, 1, over));
 
-    // The label's output spikes twice in the first step and again in the second, behind whose first
-    // event the other output spikes for the first time. Packets of both steps come in any order,
-    // one of them twice, and one is late.
+    // The label's output spikes twice in the first step and again in the last, behind whose first event
+    // the other output spikes for the first time. Packets of both stretches come in any order, one of
+    // them twice, and one is late.
     let step_0 = [
         spike(NEIGHBOUR, 0, 0, event(1, 200)),
         spike(NEIGHBOUR, 0, 1, event(1, 250)),
@@ -365,11 +378,11 @@ fn loss_collects_first_spikes_and_sends_errors() {
         spike(NEIGHBOUR, 1, 1, event(0, 40)),
     ];
     let script = Script::new()
-        .receive(marker(NEIGHBOUR, TO_ALL, 1, &step_1))
+        .receive(marker(NEIGHBOUR, TO_ALL, 1, 3, &step_1))
         .receive(step_1[1])
         .receive(step_0[1])
         .receive(step_0[1])
-        .receive(marker(NEIGHBOUR, TO_ALL, 0, &step_0))
+        .receive(marker(NEIGHBOUR, TO_ALL, 0, 1, &step_0))
         .receive(step_1[0]);
     assert_eq!(go(&mut loss, script), Progress::Idle);
     let late = Waiting::Events {
@@ -380,7 +393,7 @@ fn loss_collects_first_spikes_and_sends_errors() {
     };
     assert_eq!(loss.waiting(), late);
 
-    let first = [256 + 40, 200];
+    let first = [3 * 256 + 40, 200];
     let (mut errors, mut saturations) = ([0; 2], 0);
     let outcome = time_to_first_spike().evaluate(
         &mut SoftwareExpLog,
@@ -402,9 +415,9 @@ fn loss_collects_first_spikes_and_sends_errors() {
     let expected_loss = -(1.0 - p0).ln() + ALPHA * ((t1 / TAU1).exp() - 1.0);
     near(outcome.loss.unwrap() as f64 / 32768.0, expected_loss);
 
-    // Steps are acknowledged once a window of them is consumed, busy transmitter or not. The backward pass starts
-    // at the last step, and its errors name the events that they are for: the second of that step,
-    // then the first of the one before.
+    // Stretches are acknowledged once a window of them is consumed, busy transmitter or not. The backward
+    // pass starts at the last step with events, and its errors name the events that they are for: the
+    // second of that step, then the first of the one before.
     let result = SampleResult {
         loss: outcome.loss.unwrap(),
         prediction: 1,
@@ -423,29 +436,35 @@ fn loss_collects_first_spikes_and_sends_errors() {
         .send(to(), error_1)
         .send(to(), end(1, &[error_1]));
     assert_eq!(go(&mut loss, script), Progress::Idle);
-    let next = Waiting::Marker {
+    let missing = |position| Waiting::Marker {
         source: NEIGHBOUR as u8,
-        position: 2,
+        position,
         arrived: 0,
     };
-    assert_eq!(loss.waiting(), next);
+    assert_eq!(loss.waiting(), missing(2));
 
-    // The label's output of the second sample is silent: nothing to send but markers, and those not
-    // before the first sample's steps are acknowledged.
-    let step_2 = [spike(NEIGHBOUR, 2, 0, event(1, 5))];
+    // The label's output of the second sample is silent: nothing to send but a marker for each step with
+    // events, and those not before the first sample's are acknowledged.
+    let step_1 = [spike(NEIGHBOUR, 2, 0, event(1, 5))];
+    let step_2 = [spike(NEIGHBOUR, 3, 0, event(1, 6))];
     let script = Script::new()
+        .receive(step_1[0])
+        .receive(marker(NEIGHBOUR, TO_ALL, 2, 2, &step_1))
         .receive(step_2[0])
-        .receive(marker(NEIGHBOUR, TO_ALL, 2, &step_2))
-        .receive(marker(NEIGHBOUR, TO_ALL, 3, &[]))
+        .receive(marker(NEIGHBOUR, TO_ALL, 3, 1, &step_2))
         .send(to(), acknowledge(4));
+    assert_eq!(go(&mut loss, script), Progress::Idle);
+    assert_eq!((loss.step(), loss.waiting()), (3, missing(4)));
     let result = SampleResult {
         loss: 0,
         prediction: 1,
         label: 0,
         flags: SampleResult::LABEL_SILENT,
     };
+    let script = Script::new().receive(marker(NEIGHBOUR, TO_ALL, 4, 1, &[]));
     let script = reads_sample(script, ORDER[1], [sample::head(0, 0), 0, 0, 0])
-        .dma_write(dram(0x3010), &[result]);
+        .dma_write(dram(0x3010), &[result])
+        .send(to(), acknowledge(5));
     assert_eq!(go(&mut loss, script), Progress::Idle);
     let blocked = |acknowledged, position| Waiting::Acknowledgement {
         source: NEIGHBOUR as u8,
@@ -472,14 +491,14 @@ fn loss_collects_first_spikes_and_sends_errors() {
     assert_eq!(go(&mut loss, script), Progress::Done);
 
     let expected = Status {
-        packets: [0, 2, 7],
+        packets: [0, 2, 8],
         ignored_packets: 1,
         ..Status::NEW
     };
     assert_eq!(region(&memory, layout.status), [expected]);
     assert_eq!(region(&memory, layout.silent_labels)[..2], [1, 0]);
     let last = region(&memory, layout.first);
-    assert_eq!((last[0].ticks, last[1].ticks), (SILENT, 5));
+    assert_eq!((last[0].ticks, last[1].ticks), (SILENT, 256 + 5));
 }
 
 #[test]
@@ -487,7 +506,7 @@ fn loss_stops_with_the_right_fault() {
     let source = NEIGHBOUR as u8;
     let of_step = |position| spike(NEIGHBOUR, position, 0, event(0, 9));
     let wrong_sum = {
-        let right = marker(NEIGHBOUR, TO_ALL, 0, &[of_step(0)]);
+        let right = marker(NEIGHBOUR, TO_ALL, 0, 1, &[of_step(0)]);
         Packet {
             payload: right.payload.map(|payload| payload ^ 1),
             ..right
@@ -525,7 +544,7 @@ fn loss_stops_with_the_right_fault() {
             },
         ),
         (
-            vec![of_step(0), marker(NEIGHBOUR, TO_ALL, 0, &[])],
+            vec![of_step(0), marker(NEIGHBOUR, TO_ALL, 0, 1, &[])],
             Fault::TooManyEvents {
                 source,
                 position: 0,
@@ -533,10 +552,21 @@ fn loss_stops_with_the_right_fault() {
                 arrived: 1,
             },
         ),
+        (
+            vec![
+                marker(NEIGHBOUR, TO_ALL, 0, 1, &[]),
+                marker(NEIGHBOUR, TO_ALL, 1, 4, &[]),
+            ],
+            Fault::BeyondSample {
+                source,
+                position: 1,
+                end: LOSS_STEPS + 1,
+            },
+        ),
         {
             let strange = spike(NEIGHBOUR, 0, 0, event(2, 9));
             (
-                vec![strange, marker(NEIGHBOUR, TO_ALL, 0, &[strange])],
+                vec![strange, marker(NEIGHBOUR, TO_ALL, 0, 1, &[strange])],
                 Fault::EventOutOfRange {
                     source,
                     neuron: 2,

@@ -135,8 +135,8 @@ fn a_doubled_packet_changes_nothing() {
                 for later in [0, 300, 20_000] {
                     if let Some(result) = bench.with(kind, nth, PacketFault::Duplicate { later }) {
                         struck[kind] = true;
-                        // An error's key says its step modulo 16 only: one that comes a second time
-                        // many steps later may be taken for another, and is found by the marker.
+                        // An error's key says its position modulo 16 only: one that comes a second time
+                        // many stretches later may be taken for another, and is found by the marker.
                         if later <= 300 || !(2..5).contains(&kind) {
                             let what = format!("{} {nth}, {later} cycles later", name);
                             assert_eq!(result, Ok(()), "{what}");

@@ -1,12 +1,14 @@
 //! The input program: injects the spikes of its replica's samples.
 
 use super::memory::{ALIGNMENT, Cut, Plan, Region, check};
-use super::stream::{Neighbours, Outbox, Port, receive};
+use super::stream::{Neighbours, Outbox, Outgoing, Port, Sent, open, receive};
 use super::{
     Fault, Kernels, Platform, Program, Progress, ROUNDS_PER_POLL, Run, Share, Status, Waiting,
     check_replica, check_steps, read, require, sample_address, sample_number, spike_hash,
 };
-use crate::event::{Direction, Envelope, MAX_EVENTS_PER_STEP, Message, Source};
+use crate::event::{
+    Content, Direction, Envelope, MAX_EVENTS_PER_STEP, MAX_STRETCH, Message, Source, Target,
+};
 use crate::log::Event;
 use crate::numeric::MAX_NEURONS;
 
@@ -34,7 +36,7 @@ pub struct Config {
     pub events_per_step: usize,
     /// Most bytes of a sample ([`Run::stride`]).
     pub sample_bytes: usize,
-    /// Steps that may be under way.
+    /// Stretches of steps that may be under way.
     pub window: usize,
 }
 
@@ -154,17 +156,18 @@ pub mod sample {
 pub struct Input {
     config: Config,
     layout: Layout,
-    port: Port,
     outbox: Outbox,
     run: Option<(Run, Share)>,
     minibatch: u32,
     /// Index into the run's order.
     sample: u32,
     loaded: bool,
+    /// Steps of the sample that were sent, and their events.
     step: usize,
-    /// Events of the sample that were sent, and those of the step at hand.
     sent: usize,
-    in_step: usize,
+    /// Steps of the stretch at hand, and events of the last of them.
+    stretch: usize,
+    events: usize,
     status: Status,
 }
 
@@ -180,7 +183,6 @@ impl Program for Input {
     const EMPTY: Self = Self {
         config: Config::EMPTY,
         layout: Layout::EMPTY,
-        port: Port::NONE,
         outbox: Outbox::EMPTY,
         run: None,
         minibatch: 0,
@@ -188,7 +190,8 @@ impl Program for Input {
         loaded: false,
         step: 0,
         sent: 0,
-        in_step: 0,
+        stretch: 0,
+        events: 0,
         status: Status::EMPTY,
     };
 
@@ -196,12 +199,8 @@ impl Program for Input {
         self.status = Status::NEW;
         self.config = config;
         self.layout = config.layout();
-        self.port = Port {
-            source: config.source,
-            direction: Direction::Downstream,
-            neighbours: config.downstream,
-        };
-        self.outbox.configure(config.downstream, config.window);
+        let port = Port::new(config.source, Direction::Downstream, config.downstream);
+        self.outbox.configure(port, config.window);
     }
 
     fn memory_bytes(config: &Config) -> usize {
@@ -237,8 +236,8 @@ impl Program for Input {
         let order = cut.take(self.layout.order);
         let words = cut.take(self.layout.sample);
         for _ in 0..ROUNDS_PER_POLL {
-            while let Some((packet, envelope)) = receive(pe)? {
-                self.accept(envelope)
+            while let Some(packet) = receive(pe)? {
+                self.accept(open(packet)?)
                     .unwrap_or(Err(Fault::UnexpectedPacket { key: packet.key }))?;
             }
             let Some((run, share)) = self.run else {
@@ -252,18 +251,15 @@ impl Program for Input {
                 read(pe, sample_address(&run, number)?, &mut words[..used])?;
                 self.check_sample(&words[..used]).ok_or(bad)?;
                 self.loaded = true;
-                self.count_step(words);
+                self.find_stretch(words);
             }
-            if !self.outbox.open() {
-                return Ok(Progress::Idle);
-            }
-            if self.send_step(words, pe)? {
-                self.step += 1;
-                if self.step == self.config.steps {
+            match self.send_stretch(words, pe)? {
+                Sent::All if self.step == self.config.steps => {
                     self.begin(share.next(self.minibatch, self.sample));
-                } else {
-                    self.count_step(words);
                 }
+                Sent::All => self.find_stretch(words),
+                Sent::Busy => {}
+                Sent::Blocked => return Ok(Progress::Idle),
             }
         }
         Ok(Progress::Worked)
@@ -273,7 +269,7 @@ impl Program for Input {
         if self.run.is_none() {
             Waiting::Nothing
         } else {
-            self.outbox.waiting()
+            self.outbox.waiting(Target::All)
         }
     }
 
@@ -317,18 +313,23 @@ impl Input {
         Some(self.outbox.acknowledged(n, position, &mut self.status))
     }
 
-    /// Sends the step at hand; `false` when the transmitter is busy.
-    fn send_step<P: Platform>(&mut self, words: &[u32], pe: &mut P) -> Result<bool, Fault> {
-        let events = &words[sample::HEAD_WORDS + self.sent..][..self.in_step];
+    /// Sends the stretch at hand.
+    fn send_stretch<P: Platform>(&mut self, words: &[u32], pe: &mut P) -> Result<Sent, Fault> {
+        let events = &words[sample::HEAD_WORDS + self.sent..][..self.events];
         let message = |position: u32, n: usize| Message::Spike {
             position: position as u16,
             index: n as u16,
             event: sample::parse_event(events[n]).1,
         };
-        let sent = self
-            .outbox
-            .send_all(pe, &self.port, events.len(), message, &mut self.status)?;
-        if sent {
+        let stretch = Outgoing {
+            target: Target::All,
+            steps: self.stretch,
+            events: events.len(),
+            content: Content::Spikes,
+        };
+        let status = &mut self.status;
+        let sent = (self.outbox).send(pe, &stretch, message, status)?;
+        if sent == Sent::All {
             for &word in events {
                 let (step, event) = sample::parse_event(word);
                 let ticks = (u32::from(step) << self.config.tick_bits) + u32::from(event.offset);
@@ -337,18 +338,24 @@ impl Input {
             }
             self.status.spikes += events.len() as u64;
             self.sent += events.len();
+            self.step += self.stretch;
         }
         Ok(sent)
     }
 
-    /// Counts the events of the step at hand.
-    fn count_step(&mut self, words: &[u32]) {
+    /// Finds the next stretch: up to the next step with events, the last one of the sample, or as far as
+    /// a marker reaches.
+    fn find_stretch(&mut self, words: &[u32]) {
         let (events, _) = sample::parse_head(words[0]);
         let rest = &words[sample::HEAD_WORDS + self.sent..sample::HEAD_WORDS + usize::from(events)];
-        let step = self.step as u16;
-        self.in_step = rest
-            .iter()
-            .take_while(|&&word| sample::parse_event(word).0 == step)
+        let step_of = |word| usize::from(sample::parse_event(word).0);
+        let mut until = self.config.steps.min(self.step + MAX_STRETCH);
+        if let Some(&next) = rest.first() {
+            until = until.min(step_of(next) + 1);
+        }
+        self.stretch = until - self.step;
+        self.events = (rest.iter())
+            .take_while(|&&word| step_of(word) == until - 1)
             .count();
     }
 

@@ -1,14 +1,16 @@
 //! The neuron layer program: forward, backward, and the gradient of its weights.
 
+use s2_hal::packet::{Packet, PacketSender};
+
 use super::memory::{Cut, Plan, Region, check};
-use super::stream::{Inbox, InboxMemory, Neighbours, Outbox, Place, Port, receive};
+use super::stream::{Inbox, Known, Neighbours, Outbox, Outgoing, Port, Sent, open, receive};
 use super::{
     Fault, HandOver, Kernels, Mode, Platform, Program, Progress, ROUNDS_PER_POLL, Run, Share,
     Status, Waiting, check_replica, check_steps, require, spike_hash,
 };
 use crate::event::{
-    Direction, ERROR_POSITION_BITS, Envelope, ErrorPart, MAX_EVENTS_PER_STEP, MAX_NEIGHBOURS,
-    Message, SPIKE_POSITION_BITS, Source,
+    Content, Direction, Envelope, ErrorPart, MAX_EVENTS_PER_STEP, MAX_NEIGHBOURS, MAX_STRETCH,
+    Message, Source, Target, Word, sender,
 };
 use crate::log::{Event, EventLog};
 use crate::numeric::{MAX_NEURONS, Statistics, round_error};
@@ -61,7 +63,7 @@ pub struct Config {
     pub spike_capacity: usize,
     /// Most arriving spikes in one sample.
     pub arrival_capacity: usize,
-    /// Steps that may be under way.
+    /// Stretches of steps that may be under way.
     pub window: usize,
 }
 
@@ -70,10 +72,8 @@ pub struct Config {
 pub struct Layout {
     /// What it counts.
     pub status: Region<Status>,
-    forward_words: Region<u32>,
-    forward_flags: Region<u32>,
-    backward_words: Region<u32>,
-    backward_flags: Region<u32>,
+    forward: Region<u32>,
+    backward: Region<u32>,
     /// Coefficients over ticks ([`crate::tables::fill`]), written by the host.
     pub ticks: Region<Coefficients>,
     /// Coefficients over steps ([`crate::tables::fill_runs`]), written by the host.
@@ -113,10 +113,8 @@ pub struct Layout {
 impl Layout {
     const EMPTY: Self = Self {
         status: Region::EMPTY,
-        forward_words: Region::EMPTY,
-        forward_flags: Region::EMPTY,
-        backward_words: Region::EMPTY,
-        backward_flags: Region::EMPTY,
+        forward: Region::EMPTY,
+        backward: Region::EMPTY,
         ticks: Region::EMPTY,
         runs: Region::EMPTY,
         peaks: Region::EMPTY,
@@ -195,13 +193,9 @@ impl Config {
         self.neurons * spikes_per_step(self.scheme, self.spikes_per_step)
     }
 
-    /// Packets per error that the layer below sends.
-    fn downstream_lanes(&self) -> usize {
-        if self.downstream_split { 2 } else { 1 }
-    }
-
-    fn lanes(&self) -> usize {
-        if self.split { 2 } else { 1 }
+    /// What the layer below answers.
+    fn errors_in(&self) -> Content {
+        errors(self.downstream_split)
     }
 
     fn upstream_events(&self) -> &[u16] {
@@ -222,7 +216,7 @@ impl Config {
             + super::ring_words(
                 self.window,
                 self.events_per_step() * self.downstream.len(),
-                self.downstream_lanes(),
+                self.errors_in().lanes(),
                 self.downstream.len(),
             )
             // Acknowledgements, and the optimiser's release.
@@ -239,20 +233,18 @@ impl Config {
         };
         let weights = (self.inputs * self.neurons).next_multiple_of(4);
         let arriving = self.arriving();
-        let forward = Inbox::memory(self.upstream_events(), 1, self.window);
+        let forward = Inbox::memory(self.upstream_events(), Content::Spikes, self.window);
         let errors = [self.events_per_step() as u16; MAX_NEIGHBOURS];
         let backward = Inbox::memory(
             &errors[..self.downstream.len()],
-            self.downstream_lanes(),
+            self.errors_in(),
             self.window,
         );
         let mut plan = Plan::new();
         let mut layout = Layout {
             status: plan.region(1),
-            forward_words: plan.region(forward.0),
-            forward_flags: plan.region(forward.1),
-            backward_words: plan.region(backward.0),
-            backward_flags: plan.region(backward.1),
+            forward: plan.region(forward),
+            backward: plan.region(backward),
             ticks: plan.region(ticks + 1),
             runs: plan.region(runs),
             peaks: plan.region(peaks),
@@ -280,6 +272,15 @@ impl Config {
     }
 }
 
+/// What the errors are that a layer sends, split over several PEs or not.
+fn errors(split: bool) -> Content {
+    if split {
+        Content::Shares
+    } else {
+        Content::Errors
+    }
+}
+
 /// Most spikes of a neuron in one step: one on the time grid.
 #[must_use]
 pub fn spikes_per_step(scheme: Scheme, limit: usize) -> usize {
@@ -292,20 +293,16 @@ pub fn spikes_per_step(scheme: Scheme, limit: usize) -> usize {
 /// What a program of a layer has in its memory.
 struct Memory<'m> {
     status: &'m mut [Status],
-    forward: InboxMemory<'m>,
-    backward: InboxMemory<'m>,
+    forward: &'m mut [u32],
+    backward: &'m mut [u32],
     rest: Rest<'m>,
 }
 
 /// The arrays behind the inboxes, which are divided when they are needed: often a program wakes for
 /// packets alone.
-#[allow(
-    clippy::large_enum_variant,
-    reason = "it lives for one call, and there is no heap"
-)]
-enum Rest<'m> {
-    Whole(Cut<'m>),
-    Divided(Arrays<'m>),
+struct Rest<'m> {
+    cut: Cut<'m>,
+    arrays: Option<Arrays<'m>>,
 }
 
 struct Arrays<'m> {
@@ -313,13 +310,8 @@ struct Arrays<'m> {
     weights: &'m [i32],
     gradient: &'m mut [i64],
     spike_counts: &'m mut [u32],
-    membrane: &'m mut [i32],
-    current: &'m mut [i32],
-    scratch: &'m mut [u16],
-    events: &'m mut [Event],
-    slopes: &'m mut [i32],
-    errors: &'m mut [i32],
-    ends: &'m mut [u32],
+    neurons: Neurons<'m>,
+    log: EventLog<'m>,
     arrivals: &'m mut [Event],
     arrival_ends: &'m mut [u32],
     sums: &'m mut [i64],
@@ -330,29 +322,18 @@ impl<'m> Memory<'m> {
         let mut cut = Cut::new(memory);
         Self {
             status: cut.take(layout.status),
-            forward: InboxMemory {
-                words: cut.take(layout.forward_words),
-                arrived: cut.take(layout.forward_flags),
-            },
-            backward: InboxMemory {
-                words: cut.take(layout.backward_words),
-                arrived: cut.take(layout.backward_flags),
-            },
-            rest: Rest::Whole(cut),
+            forward: cut.take(layout.forward),
+            backward: cut.take(layout.backward),
+            rest: Rest { cut, arrays: None },
         }
     }
 }
 
 impl<'m> Rest<'m> {
-    #[inline]
+    #[inline(never)]
     fn divide(&mut self, layout: &Layout) -> &mut Arrays<'m> {
-        if let Self::Whole(cut) = self {
-            *self = Self::Divided(Arrays::new(layout, core::mem::take(cut)));
-        }
-        match self {
-            Self::Divided(arrays) => arrays,
-            Self::Whole(_) => unreachable!("divided above"),
-        }
+        let cut = &mut self.cut;
+        (self.arrays).get_or_insert_with(|| Arrays::new(layout, core::mem::take(cut)))
     }
 }
 
@@ -368,13 +349,19 @@ impl<'m> Arrays<'m> {
             weights: cut.take(layout.weights),
             gradient: cut.take(layout.gradient),
             spike_counts: cut.take(layout.spike_counts),
-            membrane: cut.take(layout.membrane),
-            current: cut.take(layout.current),
-            scratch: cut.take(layout.scratch),
-            events: cut.take(layout.events),
-            slopes: cut.take(layout.slopes),
-            errors: cut.take(layout.errors),
-            ends: cut.take(layout.ends),
+            neurons: Neurons {
+                membrane: cut.take(layout.membrane),
+                current: cut.take(layout.current),
+                scratch: cut.take(layout.scratch),
+                // What the program knows of them comes with each use.
+                activity: Activity::UNKNOWN,
+            },
+            log: EventLog::new(
+                cut.take(layout.events),
+                cut.take(layout.slopes),
+                cut.take(layout.errors),
+                cut.take(layout.ends),
+            ),
             arrivals: cut.take(layout.arrivals),
             arrival_ends: cut.take(layout.arrival_ends),
             sums: cut.take(layout.sums),
@@ -395,15 +382,9 @@ enum Phase {
 
 /// The neuron layer program.
 #[derive(Clone, Debug)]
+// What is used most stands first: short instructions reach no further.
+#[repr(C)]
 pub struct Layer {
-    config: Config,
-    layout: Layout,
-    up: Port,
-    down: Port,
-    forward_in: Inbox,
-    forward_out: Outbox,
-    backward_in: Inbox,
-    backward_out: Outbox,
     share: Share,
     mode: Mode,
     phase: Phase,
@@ -412,17 +393,29 @@ pub struct Layer {
     hand_over: HandOver,
     /// Index into the run's order.
     sample: u32,
-    /// Forward: steps computed, and steps consumed from upstream.
+    /// Forward: steps computed, and those that were sent downstream.
     step: usize,
+    sent: usize,
+    /// Steps consumed from upstream, and events in them.
     consumed: usize,
     arrived: usize,
-    /// Backward: steps computed, and steps answered to upstream.
+    /// Backward: steps done, with the delay of the scheme before the last one.
     back: usize,
-    answered: usize,
-    /// A computed step is being sent.
+    /// The step that is next has own events, whose errors have not arrived.
+    lacks_errors: bool,
+    /// A stretch, or the answers to a step, are being sent; backward, to which neighbour.
     sending: bool,
+    target: u8,
+    /// The memory of the inboxes is in use, and no longer what was there before.
+    started: bool,
     activity: Activity,
     status: Status,
+    config: Config,
+    layout: Layout,
+    forward_in: Inbox,
+    forward_out: Outbox,
+    backward_in: Inbox,
+    backward_out: Outbox,
 }
 
 impl Program for Layer {
@@ -437,8 +430,6 @@ impl Program for Layer {
     const EMPTY: Self = Self {
         config: Config::EMPTY,
         layout: Layout::EMPTY,
-        up: Port::NONE,
-        down: Port::NONE,
         forward_in: Inbox::EMPTY,
         forward_out: Outbox::EMPTY,
         backward_in: Inbox::EMPTY,
@@ -450,37 +441,39 @@ impl Program for Layer {
         hand_over: HandOver::NEW,
         sample: 0,
         step: 0,
+        sent: 0,
         consumed: 0,
         arrived: 0,
         back: 0,
-        answered: 0,
+        lacks_errors: false,
         sending: false,
+        target: 0,
+        started: false,
         activity: Activity::ASLEEP,
         status: Status::EMPTY,
     };
 
     fn configure(&mut self, config: Config) {
         self.status = Status::NEW;
-        let port = |direction, neighbours| Port {
-            source: config.source,
-            direction,
-            neighbours,
-        };
         let errors = [config.events_per_step() as u16; MAX_NEIGHBOURS];
         self.config = config;
         self.layout = config.layout();
-        self.up = port(Direction::Upstream, config.upstream);
-        self.down = port(Direction::Downstream, config.downstream);
-        self.forward_in
-            .configure(config.upstream, config.upstream_events(), 1, config.window);
-        self.forward_out.configure(config.downstream, config.window);
-        self.backward_in.configure(
-            config.downstream,
-            &errors[..config.downstream.len()],
-            config.downstream_lanes(),
+        self.forward_in.configure(
+            config.upstream.sources(),
+            config.upstream_events(),
+            Content::Spikes,
             config.window,
         );
-        self.backward_out.configure(config.upstream, config.window);
+        let down = Port::new(config.source, Direction::Downstream, config.downstream);
+        self.forward_out.configure(down, config.window);
+        self.backward_in.configure(
+            config.downstream.sources(),
+            &errors[..config.downstream.len()],
+            config.errors_in(),
+            config.window,
+        );
+        let up = Port::new(config.source, Direction::Upstream, config.upstream);
+        self.backward_out.configure(up, config.window);
         // What is in the memory is not known.
         self.activity = Activity::UNKNOWN;
     }
@@ -496,6 +489,10 @@ impl Program for Layer {
     fn start(&mut self, run: Run, memory: &mut [u64]) -> Result<(), Fault> {
         check(memory, self.layout.bytes)?;
         let mut memory = Memory::new(&self.layout, memory);
+        if !core::mem::replace(&mut self.started, true) {
+            memory.forward.fill(0);
+            memory.backward.fill(0);
+        }
         let arrays = memory.rest.divide(&self.layout);
         self.dynamics(arrays.tables)?;
         self.share = Share::new(self.config.replica, self.config.replicas, &run);
@@ -514,8 +511,8 @@ impl Program for Layer {
         let mut memory = Memory::new(&self.layout, memory);
         let phase = self.phase;
         for _ in 0..ROUNDS_PER_POLL {
-            while let Some((packet, envelope)) = receive(pe)? {
-                self.accept(&mut memory, packet, envelope)?;
+            while let Some(packet) = receive(pe)? {
+                self.accept(&mut memory, packet)?;
             }
             let worked = match phase {
                 Phase::Done => return Ok(Progress::Done),
@@ -526,10 +523,12 @@ impl Program for Layer {
             };
             let status = &mut self.status;
             // A busy transmitter asks for another round.
-            let told = self.forward_in.acknowledge(pe, &self.up, worked, status)?
+            let told = self
+                .forward_in
+                .acknowledge(pe, &self.backward_out.port, worked, status)?
                 & self
                     .backward_in
-                    .acknowledge(pe, &self.down, worked, status)?;
+                    .acknowledge(pe, &self.forward_out.port, worked, status)?;
             if !worked && told {
                 return Ok(Progress::Idle);
             }
@@ -543,18 +542,10 @@ impl Program for Layer {
     fn waiting(&self) -> Waiting {
         match self.phase {
             Phase::Done | Phase::Ready => Waiting::Nothing,
-            Phase::Forward => {
-                let arrived = self.consumed + self.config.scheme.delay() > self.step;
-                if self.step < self.config.steps && arrived {
-                    self.forward_out.waiting()
-                } else {
-                    self.forward_in.waiting()
-                }
-            }
-            Phase::Backward => match self.backward_in.waiting() {
-                Waiting::Nothing => self.backward_out.waiting(),
-                waiting => waiting,
-            },
+            Phase::Forward if self.sending => self.forward_out.waiting(Target::All),
+            Phase::Forward => self.forward_in.waiting(),
+            Phase::Backward if self.sending => self.backward_out.waiting(Target::One(self.target)),
+            Phase::Backward => self.backward_in.waiting(),
             Phase::Released => self.hand_over.waiting(),
         }
     }
@@ -572,7 +563,7 @@ impl Program for Layer {
         if self.phase == Phase::Forward {
             self.step as u32
         } else {
-            self.back as u32
+            self.back.saturating_sub(self.config.scheme.delay()) as u32
         }
     }
 }
@@ -598,7 +589,7 @@ impl Layer {
 
     fn begin_minibatch(&mut self, memory: &mut Memory<'_>) {
         if self.minibatch >= self.share.minibatches() {
-            self.finish(memory);
+            self.finish(memory, Phase::Done);
             return;
         }
         if self.mode == Mode::Train {
@@ -613,123 +604,91 @@ impl Layer {
         match (sample, self.mode) {
             (Some(sample), _) => {
                 self.sample = sample;
-                (self.step, self.consumed, self.arrived) = (0, 0, 0);
+                (self.step, self.sent, self.consumed, self.arrived) = (0, 0, 0, 0);
+                self.forward_in.restart();
                 self.silence(memory);
                 self.phase = Phase::Forward;
             }
-            (None, Mode::Train) => {
-                memory.status[0] = self.status;
-                self.phase = Phase::Ready;
-            }
-            (None, Mode::Evaluate) => self.finish(memory),
+            (None, Mode::Train) => self.finish(memory, Phase::Ready),
+            (None, Mode::Evaluate) => self.finish(memory, Phase::Done),
         }
     }
 
-    fn finish(&mut self, memory: &mut Memory<'_>) {
+    /// Ends a minibatch, or the run: shows what was counted.
+    fn finish(&mut self, memory: &mut Memory<'_>, phase: Phase) {
         memory.status[0] = self.status;
-        self.phase = Phase::Done;
+        self.phase = phase;
     }
 
     fn silence(&mut self, memory: &mut Memory<'_>) {
-        let arrays = memory.rest.divide(&self.layout);
-        let mut neurons = Neurons {
-            membrane: arrays.membrane,
-            current: arrays.current,
-            scratch: arrays.scratch,
-            activity: self.activity,
-        };
+        let neurons = &mut memory.rest.divide(&self.layout).neurons;
+        neurons.activity = self.activity;
         neurons.silence();
         self.activity = neurons.activity;
     }
 
-    /// Sorts a packet into the inbox or outbox that it belongs to.
-    fn accept(
-        &mut self,
-        memory: &mut Memory<'_>,
-        packet: s2_hal::packet::Packet,
-        envelope: Envelope,
-    ) -> Result<(), Fault> {
+    /// Sorts a packet into the inbox that it belongs to: nearly all are words of events.
+    #[inline(never)]
+    fn accept(&mut self, memory: &mut Memory<'_>, packet: Packet) -> Result<(), Fault> {
+        let (direction, source) = sender(packet);
+        let (neighbours, inbox, memory) = match direction {
+            Direction::Downstream => (
+                &self.config.upstream,
+                &mut self.forward_in,
+                &mut *memory.forward,
+            ),
+            Direction::Upstream => (
+                &self.config.downstream,
+                &mut self.backward_in,
+                &mut *memory.backward,
+            ),
+        };
+        match (neighbours.position(source), Word::of(packet)) {
+            (Some(from), Some(word)) => inbox.word(memory, from, packet, &word, &mut self.status),
+            _ => self.other(packet),
+        }
+    }
+
+    /// Takes any other packet than a word from a neighbour.
+    #[inline(never)]
+    fn other(&mut self, packet: Packet) -> Result<(), Fault> {
         let Envelope {
             direction,
             source,
             message,
             ..
-        } = envelope;
+        } = open(packet)?;
         let unexpected = Fault::UnexpectedPacket { key: packet.key };
         let status = &mut self.status;
-        match (direction, message) {
-            (_, Message::Release { minibatch }) => {
-                self.hand_over.release(minibatch, status).ok_or(unexpected)
+        if let Message::Release { minibatch } = message {
+            return self.hand_over.release(minibatch, status).ok_or(unexpected);
+        }
+        let (neighbours, inbox, outbox, sends) = match direction {
+            Direction::Downstream => (
+                &self.config.upstream,
+                &mut self.forward_in,
+                &mut self.backward_out,
+                self.config.upstream_has_neurons,
+            ),
+            Direction::Upstream => (
+                &self.config.downstream,
+                &mut self.backward_in,
+                &mut self.forward_out,
+                true,
+            ),
+        };
+        let from = neighbours.position(source).ok_or(unexpected)?;
+        match message {
+            Message::Marker {
+                position,
+                steps,
+                count,
+                checksum,
+            } => inbox.marker(from, position, (steps, count, checksum), status),
+            Message::Acknowledge { position } if sends => {
+                outbox.acknowledged(from, position, status)
             }
-            (Direction::Downstream, message) => {
-                let from = self.config.upstream.position(source).ok_or(unexpected)?;
-                match message {
-                    Message::Spike {
-                        position,
-                        index,
-                        event,
-                    } => {
-                        let place = Place {
-                            position,
-                            position_bits: SPIKE_POSITION_BITS,
-                            index,
-                            lane: 0,
-                        };
-                        let word = u32::from(event.neuron) << 16 | u32::from(event.offset);
-                        let memory = &mut memory.forward;
-                        self.forward_in
-                            .word(memory, from, packet, &place, word, status)
-                    }
-                    Message::Marker {
-                        position,
-                        count,
-                        checksum,
-                    } => self
-                        .forward_in
-                        .marker(from, position, count, checksum, status),
-                    Message::Acknowledge { position } if self.config.upstream_has_neurons => {
-                        self.backward_out.acknowledged(from, position, status)
-                    }
-                    _ => Err(unexpected),
-                }
-            }
-            (Direction::Upstream, message) => {
-                let from = self.config.downstream.position(source).ok_or(unexpected)?;
-                match message {
-                    Message::Error {
-                        position,
-                        index,
-                        part,
-                        word,
-                    } => {
-                        let lane = match (part, self.config.downstream_split) {
-                            (ErrorPart::Whole, false) | (ErrorPart::High, true) => 0,
-                            (ErrorPart::Low, true) => 1,
-                            _ => return Err(unexpected),
-                        };
-                        let place = Place {
-                            position,
-                            position_bits: ERROR_POSITION_BITS,
-                            index,
-                            lane,
-                        };
-                        let memory = &mut memory.backward;
-                        self.backward_in
-                            .word(memory, from, packet, &place, word, status)
-                    }
-                    Message::Marker {
-                        position,
-                        count,
-                        checksum,
-                    } => self
-                        .backward_in
-                        .marker(from, position, count, checksum, status),
-                    Message::Acknowledge { position } => {
-                        self.forward_out.acknowledged(from, position, status)
-                    }
-                    _ => Err(unexpected),
-                }
-            }
+            _ => Err(unexpected),
         }
     }
 
@@ -741,44 +700,26 @@ impl Layer {
     ) -> Result<bool, Fault> {
         let steps = self.config.steps;
         let mut worked = false;
-        if self.consumed < steps && self.forward_in.complete()? {
-            self.take_arrivals(memory)?;
+        if self.consumed < steps
+            && let Known::Steps(known) = self.forward_in.known(steps)?
+        {
+            self.take_arrivals(memory, known)?;
             worked = true;
         }
-        let arrived = self.consumed + self.config.scheme.delay() > self.step;
-        if !self.sending && self.step < steps && arrived && self.forward_out.open() {
-            self.compute_forward(kernels, memory)?;
-            self.sending = true;
+        let known = steps.min(self.consumed + self.config.scheme.delay());
+        if !self.sending && self.step < known {
+            self.compute_forward(kernels, memory, known)?;
             worked = true;
         }
         if self.sending {
-            let arrays = memory.rest.divide(&self.layout);
-            let log = log(arrays, self.step + 1);
-            let events = log.events(self.step);
-            let first = self.config.first_neuron as u16;
-            let message = |position: u32, n: usize| Message::Spike {
-                position: position as u16,
-                index: n as u16,
-                event: Event {
-                    neuron: first + events[n].neuron,
-                    offset: events[n].offset,
-                },
-            };
-            let status = &mut self.status;
-            if self
-                .forward_out
-                .send_all(pe, &self.down, events.len(), message, status)?
-            {
-                self.sending = false;
-                self.step += 1;
-            }
-            worked = true;
+            worked |= self.send_spikes(memory, pe)?;
         }
-        if self.step == steps && self.consumed == steps {
+        if self.sent == steps && self.consumed == steps {
             match self.mode {
                 Mode::Train => {
                     self.silence(memory);
-                    (self.back, self.answered) = (0, 0);
+                    self.back = 0;
+                    self.backward_in.restart();
                     self.phase = Phase::Backward;
                 }
                 Mode::Evaluate => {
@@ -790,17 +731,19 @@ impl Layer {
         Ok(worked)
     }
 
-    /// Moves a complete step from the inbox to the sample's arrivals.
-    fn take_arrivals(&mut self, memory: &mut Memory<'_>) -> Result<(), Fault> {
+    /// Moves the steps up to `known` from the inbox to the sample's arrivals.
+    #[inline(never)]
+    fn take_arrivals(&mut self, memory: &mut Memory<'_>, known: usize) -> Result<(), Fault> {
         let ticks = 1u16 << self.config.tick_bits;
         let arrays = memory.rest.divide(&self.layout);
-        let sources = &self.config.upstream;
-        for (n, &source) in sources.sources().iter().enumerate() {
-            for &word in self.forward_in.words(&memory.forward, n) {
-                let event = Event {
-                    neuron: (word >> 16) as u16,
-                    offset: word as u16,
-                };
+        let sources = self.config.upstream.len();
+        let ends = &mut arrays.arrival_ends[self.consumed * sources..known * sources];
+        let (quiet, ends) = ends.split_at_mut(ends.len() - sources);
+        quiet.fill(self.arrived as u32);
+        let events = self.forward_in.events(memory.forward, known);
+        for ((source, words), end) in events.zip(ends) {
+            for &word in words {
+                let event = Word::event(word);
                 let Event { neuron, offset } = event;
                 if usize::from(neuron) >= self.config.inputs || offset > ticks {
                     return Err(Fault::EventOutOfRange {
@@ -810,73 +753,105 @@ impl Layer {
                     });
                 }
                 let capacity = arrays.arrivals.len();
-                let position = self.consumed as u32;
+                let step = known - 1;
                 *arrays
                     .arrivals
                     .get_mut(self.arrived)
-                    .ok_or(Fault::ArrivalsExceedMemory { capacity, position })? = event;
+                    .ok_or(Fault::ArrivalsExceedMemory { capacity, step })? = event;
                 self.arrived += 1;
             }
-            arrays.arrival_ends[self.consumed * sources.len() + n] = self.arrived as u32;
+            *end = self.arrived as u32;
         }
-        self.forward_in.consume(&mut memory.forward);
-        self.consumed += 1;
+        self.forward_in.consume(memory.forward, known);
+        self.consumed = known;
         Ok(())
     }
 
+    /// Computes steps until one has spikes or has to be sent for another reason, or the `known` ones
+    /// end.
     #[inline(never)]
     fn compute_forward(
         &mut self,
         kernels: &impl Kernels,
         memory: &mut Memory<'_>,
+        known: usize,
     ) -> Result<(), Fault> {
         let arrays = memory.rest.divide(&self.layout);
         let dynamics = self.dynamics(arrays.tables)?;
+        let delay = self.config.scheme.delay();
         let sources = self.config.upstream.len();
-        let arrivals = match self.step.checked_sub(self.config.scheme.delay()) {
-            Some(emitted) => &arrays.arrivals[arrivals_of(arrays.arrival_ends, sources, emitted)],
-            None => &[],
-        };
-        let mut neurons = Neurons {
-            membrane: arrays.membrane,
-            current: arrays.current,
-            scratch: arrays.scratch,
-            activity: self.activity,
-        };
-        let mut log = EventLog::resume(
-            arrays.events,
-            arrays.slopes,
-            arrays.errors,
-            arrays.ends,
-            self.step,
-        );
+        let (neurons, log) = (&mut arrays.neurons, &mut arrays.log);
+        neurons.activity = self.activity;
+        log.set_steps(self.step);
         let mut statistics = Statistics::NEW;
-        let full = Fault::SpikesExceedMemory {
-            capacity: self.config.spike_capacity,
-            step: self.step,
-        };
-        kernels
-            .forward_step(
-                &dynamics,
-                &arrays.weights[..self.config.inputs * self.config.neurons],
-                arrivals,
-                &mut neurons,
-                &mut log,
-                &mut statistics,
-            )
-            .and_then(|()| log.end_step())
-            .map_err(|_| full)?;
+        let before = log.len();
+        let until = known.min(self.sent + MAX_STRETCH);
+        while self.step < until && log.len() == before {
+            let arrivals = match self.step.checked_sub(delay) {
+                Some(emitted) => {
+                    &arrays.arrivals[arrivals_of(arrays.arrival_ends, sources, emitted)]
+                }
+                None => &[],
+            };
+            let step = if arrivals.is_empty() && neurons.activity.rests() {
+                Ok(())
+            } else {
+                kernels.forward_step(
+                    &dynamics,
+                    &arrays.weights[..self.config.inputs * self.config.neurons],
+                    arrivals,
+                    neurons,
+                    log,
+                    &mut statistics,
+                )
+            };
+            if step.and_then(|()| log.end_step()).is_err() {
+                return Err(Fault::SpikesExceedMemory {
+                    capacity: self.config.spike_capacity,
+                    step: self.step,
+                });
+            }
+            self.step += 1;
+        }
         self.activity = neurons.activity;
         self.status.count(&statistics);
-        for event in log.events(self.step) {
+        let events = &log.all()[before..];
+        let start = (self.step as u32 - 1) << self.config.tick_bits;
+        for event in events {
             arrays.spike_counts[usize::from(event.neuron)] += 1;
             let neuron = self.config.first_neuron as u32 + u32::from(event.neuron);
-            let ticks = ((self.step as u32) << self.config.tick_bits) + u32::from(event.offset);
+            let ticks = start + u32::from(event.offset);
             let hash = spike_hash(self.sample, self.config.layer.into(), neuron, ticks);
             self.status.spike_digest = self.status.spike_digest.wrapping_add(hash);
-            self.status.spikes += 1;
         }
+        self.status.spikes += events.len() as u64;
+        self.sending = !events.is_empty()
+            || self.step == self.config.steps
+            || self.step == self.sent + MAX_STRETCH;
         Ok(())
+    }
+
+    /// Sends the steps that were computed since the last ones; `false` when that has to wait for an
+    /// acknowledgement.
+    fn send_spikes<P: Platform>(
+        &mut self,
+        memory: &mut Memory<'_>,
+        pe: &mut P,
+    ) -> Result<bool, Fault> {
+        let log = &mut memory.rest.divide(&self.layout).log;
+        log.set_steps(self.step);
+        let events = Events::Spikes {
+            events: log.events(self.step - 1),
+            first: self.config.first_neuron as u16,
+        };
+        let steps = self.step - self.sent;
+        let (outbox, status) = (&mut self.forward_out, &mut self.status);
+        let sent = events.send(pe, outbox, Target::All, steps, status)?;
+        if sent == Sent::All {
+            self.sending = false;
+            self.sent = self.step;
+        }
+        Ok(sent != Sent::Blocked)
     }
 
     fn backward<P: Platform>(
@@ -886,147 +861,155 @@ impl Layer {
         pe: &mut P,
     ) -> Result<bool, Fault> {
         let steps = self.config.steps;
-        let delay = self.config.scheme.delay();
-        let answers = self.config.upstream_has_neurons;
+        if self.lacks_errors && matches!(self.backward_in.known(steps)?, Known::Not(_)) {
+            return Ok(false);
+        }
         let mut worked = false;
-        if !self.sending && answers && self.answered < delay {
-            // What upstream emitted in the last steps has never arrived: no errors for it.
-            if self.backward_out.open() {
-                self.sending = true;
-            }
-        } else if !self.sending
-            && self.back < steps
-            && (!answers || self.backward_out.open())
-            && self.backward_in.complete()?
-        {
-            let step = steps - 1 - self.back;
-            self.compute_backward(kernels, memory, step)?;
-            self.back += 1;
-            self.sending = answers && step >= delay;
-            worked = true;
+        if !self.sending {
+            worked = self.compute_backward(kernels, memory)?;
         }
         if self.sending {
-            let emitted = steps - 1 - self.answered;
-            let sources = self.config.upstream.len();
-            let arrays = memory.rest.divide(&self.layout);
-            let ends = &*arrays.arrival_ends;
-            let all = arrivals_of(ends, sources, emitted);
-            // Where each source's arrivals of that step start, and how many there are.
-            let of = |n: usize| {
-                let at = emitted * sources + n;
-                let start = at.checked_sub(1).map_or(0, |before| ends[before] as usize);
-                (start - all.start, ends[at] as usize - start)
-            };
-            let arrived_in_time = emitted + delay < steps;
-            let sums = &*arrays.sums;
-            let lanes = self.config.lanes();
-            let message = |position: u32, n: usize, packet: usize| {
-                let (index, lane) = (packet / lanes, packet % lanes);
-                let sum = sums[of(n).0 + index];
-                let (part, word) = match (lanes, lane) {
-                    (1, _) => (ErrorPart::Whole, sum as i32 as u32),
-                    (_, 0) => (ErrorPart::High, (sum >> 32) as u32),
-                    _ => (ErrorPart::Low, sum as u32),
-                };
-                Message::Error {
-                    position: position as u16,
-                    index: index as u16,
-                    part,
-                    word,
-                }
-            };
-            let events = |n| if arrived_in_time { of(n).1 } else { 0 };
-            if self.backward_out.send_each(
-                pe,
-                &self.up,
-                lanes,
-                events,
-                message,
-                &mut self.status,
-            )? {
-                self.sending = false;
-                self.answered += 1;
-            }
-            worked = true;
+            worked |= self.send_errors(memory, pe)?;
         }
-        if self.back == steps && (!answers || self.answered == steps) {
+        if !self.sending && self.back == steps + self.config.scheme.delay() {
             self.begin_sample(self.share.next(self.minibatch, self.sample), memory);
             worked = true;
         }
         Ok(worked)
     }
 
+    /// Computes steps until one has arrivals to be answered; `false` when the errors of the first one have
+    /// not arrived.
+    ///
+    /// What arrived in a step was emitted `delay` steps before. So the last steps of the sample have arrivals
+    /// that were never computed, and are answered without any error.
     #[inline(never)]
     fn compute_backward(
         &mut self,
         kernels: &impl Kernels,
         memory: &mut Memory<'_>,
-        step: usize,
-    ) -> Result<(), Fault> {
+    ) -> Result<bool, Fault> {
         let arrays = memory.rest.divide(&self.layout);
         let dynamics = self.dynamics(arrays.tables)?;
-        let mut statistics = Statistics::NEW;
-        let mut log = EventLog::resume(
-            arrays.events,
-            arrays.slopes,
-            arrays.errors,
-            arrays.ends,
-            self.config.steps,
-        );
-        let own = log.step_mut(step);
-        for (index, error) in own.errors.iter_mut().enumerate() {
-            let word = |n, lane| self.backward_in.find(&memory.backward, n, index, lane);
-            *error = if self.config.downstream_split {
-                let share = |n| {
-                    let (high, low) = (word(n, 0).unwrap_or(0), word(n, 1).unwrap_or(0));
-                    (u64::from(high) << 32 | u64::from(low)).cast_signed()
-                };
-                let shares = (0..self.config.downstream.len()).map(share);
-                let sum = shares.fold(0i64, i64::saturating_add);
-                round_error(sum, &mut statistics.saturations)
-            } else {
-                word(0, 0).unwrap_or(0).cast_signed()
-            };
-        }
+        let steps = self.config.steps;
+        let answers = self.config.upstream_has_neurons;
         let sources = self.config.upstream.len();
-        let arrivals = match step.checked_sub(self.config.scheme.delay()) {
-            Some(emitted) => &arrays.arrivals[arrivals_of(arrays.arrival_ends, sources, emitted)],
-            None => &[],
-        };
         let weights = self.config.inputs * self.config.neurons;
-        let mut neurons = Neurons {
-            membrane: arrays.membrane,
-            current: arrays.current,
-            scratch: arrays.scratch,
-            activity: self.activity,
-        };
-        let sums = self
-            .config
-            .upstream_has_neurons
-            .then(|| &mut arrays.sums[..arrivals.len()]);
-        kernels.backward_step(
-            &dynamics,
-            &arrays.weights[..weights],
-            &mut arrays.gradient[..weights],
-            arrivals,
-            own,
-            &mut neurons,
-            sums,
-            &mut statistics,
-        );
-        self.activity = neurons.activity;
-        if self.config.upstream_has_neurons && !self.config.split {
-            for sum in &mut arrays.sums[..arrivals.len()] {
-                *sum = round_error(*sum, &mut statistics.saturations).into();
+        let mut statistics = Statistics::NEW;
+        let (neurons, log) = (&mut arrays.neurons, &mut arrays.log);
+        neurons.activity = self.activity;
+        log.set_steps(steps);
+        let before = self.back;
+        self.lacks_errors = false;
+        while !self.sending && self.back < steps + self.config.scheme.delay() {
+            let arrivals = match (steps - 1).checked_sub(self.back) {
+                Some(emitted) => {
+                    &arrays.arrivals[arrivals_of(arrays.arrival_ends, sources, emitted)]
+                }
+                None => &[],
+            };
+            let step = steps + self.config.scheme.delay() - 1 - self.back;
+            if step < steps {
+                let own = log.step_mut(step);
+                if !own.events.is_empty() {
+                    let Known::Steps(known) = self.backward_in.known(steps)? else {
+                        self.lacks_errors = true;
+                        break;
+                    };
+                    self.take_errors(memory.backward, own.errors, &mut statistics);
+                    self.backward_in.consume(memory.backward, known);
+                }
+                // Nothing happens in an empty step, but on the grid.
+                if self.config.scheme == Scheme::Grid
+                    || !own.events.is_empty()
+                    || !arrivals.is_empty()
+                {
+                    let sums = &mut arrays.sums[..if answers { arrivals.len() } else { 0 }];
+                    kernels.backward_step(
+                        &dynamics,
+                        &arrays.weights[..weights],
+                        &mut arrays.gradient[..weights],
+                        arrivals,
+                        own,
+                        neurons,
+                        answers.then_some(&mut *sums),
+                        &mut statistics,
+                    );
+                    if !self.config.split {
+                        for sum in sums {
+                            *sum = round_error(*sum, &mut statistics.saturations).into();
+                        }
+                    }
+                }
             }
+            self.back += 1;
+            self.sending = answers && !arrivals.is_empty();
         }
-        self.backward_in.consume(&mut memory.backward);
+        self.activity = neurons.activity;
         self.status.count(&statistics);
-        Ok(())
+        Ok(self.back > before)
+    }
+
+    /// Takes the errors of a step's own events from the inbox.
+    fn take_errors(&self, memory: &[u32], errors: &mut [i32], statistics: &mut Statistics) {
+        let events = errors.len();
+        let words = |n| self.backward_in.answers(memory, n, events);
+        if !self.config.downstream_split {
+            errors.copy_from_slice(bytemuck::cast_slice(words(0)));
+            return;
+        }
+        for (index, error) in errors.iter_mut().enumerate() {
+            let share = |n| {
+                let [high, low] = words(n).as_chunks().0[index];
+                (u64::from(high) << 32 | u64::from(low)).cast_signed()
+            };
+            let shares = (0..self.config.downstream.len()).map(share);
+            let sum = shares.fold(0i64, i64::saturating_add);
+            *error = round_error(sum, &mut statistics.saturations);
+        }
+    }
+
+    /// Answers the arrivals of the last computed step; `false` when that has to wait for an
+    /// acknowledgement.
+    fn send_errors<P: Platform>(
+        &mut self,
+        memory: &mut Memory<'_>,
+        pe: &mut P,
+    ) -> Result<bool, Fault> {
+        let sources = self.config.upstream.len();
+        let first = (self.config.steps - self.back) * sources;
+        let computed = self.back > self.config.scheme.delay();
+        let arrays = memory.rest.divide(&self.layout);
+        let start = span(arrays.arrival_ends, first, first).start;
+        while usize::from(self.target) < sources {
+            let at = first + usize::from(self.target);
+            let span = span(arrays.arrival_ends, at, at);
+            if !span.is_empty() {
+                let sums = match computed {
+                    true => &arrays.sums[span.start - start..span.end - start],
+                    false => &[],
+                };
+                let content = errors(self.config.split);
+                let events = Events::Errors { sums, content };
+                let target = Target::One(self.target);
+                let (outbox, status) = (&mut self.backward_out, &mut self.status);
+                match events.send(pe, outbox, target, 1, status)? {
+                    Sent::All => {}
+                    Sent::Busy => return Ok(true),
+                    Sent::Blocked => return Ok(false),
+                }
+            }
+            self.target += 1;
+        }
+        (self.sending, self.target) = (false, 0);
+        Ok(true)
     }
 
     fn ready<P: Platform>(&mut self, pe: &mut P) -> Result<bool, Fault> {
-        if self.hand_over.report(pe, &self.down, &mut self.status)? {
+        if self
+            .hand_over
+            .report(pe, &self.forward_out.port, &mut self.status)?
+        {
             self.phase = Phase::Released;
         }
         Ok(true)
@@ -1042,21 +1025,76 @@ impl Layer {
     }
 }
 
-/// The log as it stands after `steps` steps.
-fn log<'a>(arrays: &'a mut Arrays<'_>, steps: usize) -> EventLog<'a> {
-    EventLog::resume(
-        arrays.events,
-        arrays.slopes,
-        arrays.errors,
-        arrays.ends,
-        steps,
-    )
+/// What a layer sends for a step.
+enum Events<'a> {
+    /// Spikes of its neurons, of which the first has this number in the whole layer.
+    Spikes { events: &'a [Event], first: u16 },
+    /// Error sums of arrivals: rounded, or shares of them.
+    Errors { sums: &'a [i64], content: Content },
+}
+
+impl Events<'_> {
+    /// Sends them. (One function for both directions: most of it is the same, and code memory is short.)
+    #[inline(never)]
+    fn send(
+        &self,
+        pe: &mut impl PacketSender,
+        outbox: &mut Outbox,
+        target: Target,
+        steps: usize,
+        status: &mut Status,
+    ) -> Result<Sent, Fault> {
+        let (events, content) = match *self {
+            Self::Spikes { events, .. } => (events.len(), Content::Spikes),
+            Self::Errors { sums, content } => (sums.len(), content),
+        };
+        let stretch = Outgoing {
+            target,
+            steps,
+            events,
+            content,
+        };
+        let message = |position: u32, packet: usize| match *self {
+            Self::Spikes { events, first } => {
+                let Event { neuron, offset } = events[packet];
+                Message::Spike {
+                    position: position as u16,
+                    index: packet as u16,
+                    event: Event {
+                        neuron: first + neuron,
+                        offset,
+                    },
+                }
+            }
+            Self::Errors { sums, content } => {
+                let index = packet / content.lanes();
+                let sum = sums[index];
+                let (part, word) = match (content, packet % 2) {
+                    (Content::Shares, 0) => (ErrorPart::High, (sum >> 32) as u32),
+                    (Content::Shares, _) => (ErrorPart::Low, sum as u32),
+                    _ => (ErrorPart::Whole, sum as u32),
+                };
+                Message::Error {
+                    position: position as u16,
+                    index: index as u16,
+                    part,
+                    word,
+                }
+            }
+        };
+        outbox.send(pe, &stretch, message, status)
+    }
 }
 
 /// Indices of the arrivals of a step.
 fn arrivals_of(ends: &[u32], sources: usize, step: usize) -> core::ops::Range<usize> {
-    let start = (step * sources)
+    span(ends, step * sources, (step + 1) * sources - 1)
+}
+
+/// Indices of what stretches from the end before `first` to that of `last`.
+fn span(ends: &[u32], first: usize, last: usize) -> core::ops::Range<usize> {
+    let start = first
         .checked_sub(1)
         .map_or(0, |before| ends[before] as usize);
-    start..ends[(step + 1) * sources - 1] as usize
+    start..ends[last] as usize
 }

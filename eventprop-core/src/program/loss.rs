@@ -1,17 +1,20 @@
 //! The loss program: first spikes, the loss, and the errors that start the backward pass.
 
 use bytemuck::{Pod, Zeroable};
+use s2_hal::packet::Packet;
 
 use super::memory::{Cut, Plan, Region, check};
-use super::stream::{Inbox, InboxMemory, Neighbours, Outbox, Place, Port, receive};
+use super::stream::{Inbox, Known, Neighbours, Outbox, Outgoing, Port, Sent, open, receive};
 use super::{
     Fault, HandOver, Kernels, Mode, Platform, Program, Progress, ROUNDS_PER_POLL, Run, Share,
     Status, Waiting, check_replica, check_steps, input, offset, read, require, sample_address,
     sample_number, write,
 };
 use crate::event::{
-    Direction, ErrorPart, MAX_EVENTS_PER_STEP, MAX_NEIGHBOURS, Message, SPIKE_POSITION_BITS, Source,
+    Content, Direction, ErrorPart, MAX_EVENTS_PER_STEP, MAX_NEIGHBOURS, Message, Source, Target,
+    Word, sender,
 };
+use crate::log::Event;
 use crate::loss::{SILENT, TimeToFirstSpike};
 use crate::numeric::MAX_NEURONS;
 
@@ -36,7 +39,7 @@ pub struct Config {
     pub outputs: usize,
     /// The loss.
     pub loss: TimeToFirstSpike,
-    /// Steps that may be under way.
+    /// Stretches of steps that may be under way.
     pub window: usize,
 }
 
@@ -90,10 +93,11 @@ pub struct Layout {
     pub first: Region<FirstSpike>,
     times: Region<u32>,
     errors: Region<i32>,
+    /// Bit n of each step: source n had events in it, which are to be answered.
+    answers: Region<u16>,
     order: Region<u32>,
     head: Region<u32>,
-    words: Region<u32>,
-    flags: Region<u32>,
+    inbox: Region<u32>,
     /// Bytes of all.
     pub bytes: usize,
 }
@@ -105,10 +109,10 @@ impl Layout {
         first: Region::EMPTY,
         times: Region::EMPTY,
         errors: Region::EMPTY,
+        answers: Region::EMPTY,
         order: Region::EMPTY,
         head: Region::EMPTY,
-        words: Region::EMPTY,
-        flags: Region::EMPTY,
+        inbox: Region::EMPTY,
         bytes: 0,
     };
 }
@@ -158,7 +162,7 @@ impl Config {
     /// Places the program's memory.
     #[must_use]
     pub fn layout(&self) -> Layout {
-        let (words, flags) = Inbox::memory(self.upstream_events(), 1, self.window);
+        let inbox = Inbox::memory(self.upstream_events(), Content::Spikes, self.window);
         let mut plan = Plan::new();
         let mut layout = Layout {
             status: plan.region(1),
@@ -166,10 +170,10 @@ impl Config {
             first: plan.region(self.outputs),
             times: plan.region(self.outputs),
             errors: plan.region(self.outputs),
+            answers: plan.region(self.steps),
             order: plan.region(4),
             head: plan.region(4),
-            words: plan.region(words),
-            flags: plan.region(flags),
+            inbox: plan.region(inbox),
             bytes: 0,
         };
         layout.bytes = plan.bytes();
@@ -183,9 +187,10 @@ struct Memory<'m> {
     first: &'m mut [FirstSpike],
     times: &'m mut [u32],
     errors: &'m mut [i32],
+    answers: &'m mut [u16],
     order: &'m mut [u32],
     head: &'m mut [u32],
-    inbox: InboxMemory<'m>,
+    inbox: &'m mut [u32],
 }
 
 impl<'m> Memory<'m> {
@@ -197,12 +202,10 @@ impl<'m> Memory<'m> {
             first: cut.take(layout.first),
             times: cut.take(layout.times),
             errors: cut.take(layout.errors),
+            answers: cut.take(layout.answers),
             order: cut.take(layout.order),
             head: cut.take(layout.head),
-            inbox: InboxMemory {
-                words: cut.take(layout.words),
-                arrived: cut.take(layout.flags),
-            },
+            inbox: cut.take(layout.inbox),
         }
     }
 }
@@ -221,7 +224,6 @@ enum Phase {
 pub struct Loss {
     config: Config,
     layout: Layout,
-    port: Port,
     inbox: Inbox,
     outbox: Outbox,
     run: Run,
@@ -230,7 +232,12 @@ pub struct Loss {
     minibatch: u32,
     hand_over: HandOver,
     sample: u32,
+    /// Steps done, forward or backward.
     step: usize,
+    /// Backward: the neighbour that is answered next.
+    target: u8,
+    /// The memory of the inbox is in use, and no longer what was there before.
+    started: bool,
     status: Status,
 }
 
@@ -246,7 +253,6 @@ impl Program for Loss {
     const EMPTY: Self = Self {
         config: Config::EMPTY,
         layout: Layout::EMPTY,
-        port: Port::NONE,
         inbox: Inbox::EMPTY,
         outbox: Outbox::EMPTY,
         run: Run::NONE,
@@ -256,6 +262,8 @@ impl Program for Loss {
         hand_over: HandOver::NEW,
         sample: 0,
         step: 0,
+        target: 0,
+        started: false,
         status: Status::EMPTY,
     };
 
@@ -263,14 +271,14 @@ impl Program for Loss {
         self.status = Status::NEW;
         self.config = config;
         self.layout = config.layout();
-        self.port = Port {
-            source: config.source,
-            direction: Direction::Upstream,
-            neighbours: config.upstream,
-        };
-        self.inbox
-            .configure(config.upstream, config.upstream_events(), 1, config.window);
-        self.outbox.configure(config.upstream, config.window);
+        self.inbox.configure(
+            config.upstream.sources(),
+            config.upstream_events(),
+            Content::Spikes,
+            config.window,
+        );
+        let port = Port::new(config.source, Direction::Upstream, config.upstream);
+        self.outbox.configure(port, config.window);
     }
 
     fn memory_bytes(config: &Config) -> usize {
@@ -286,7 +294,11 @@ impl Program for Loss {
         self.run = run;
         self.share = Share::new(self.config.replica, self.config.replicas, &run);
         self.minibatch = 0;
-        self.begin_minibatch(&mut Memory::new(&self.layout, memory));
+        let mut memory = Memory::new(&self.layout, memory);
+        if !core::mem::replace(&mut self.started, true) {
+            memory.inbox.fill(0);
+        }
+        self.begin_minibatch(&mut memory);
         Ok(())
     }
 
@@ -299,15 +311,18 @@ impl Program for Loss {
         let mut memory = Memory::new(&self.layout, memory);
         let phase = self.phase;
         for _ in 0..ROUNDS_PER_POLL {
-            while let Some((packet, envelope)) = receive(pe)? {
-                self.accept(&mut memory, packet, envelope)?;
+            while let Some(packet) = receive(pe)? {
+                self.accept(&mut memory, packet)?;
             }
             let worked = match phase {
                 Phase::Done => return Ok(Progress::Done),
                 Phase::Forward => self.forward(&mut memory, pe)?,
                 Phase::Backward => self.backward(&mut memory, pe)?,
                 Phase::Ready => {
-                    if self.hand_over.report(pe, &self.port, &mut self.status)? {
+                    if self
+                        .hand_over
+                        .report(pe, &self.outbox.port, &mut self.status)?
+                    {
                         self.phase = Phase::Released;
                     }
                     true
@@ -322,7 +337,7 @@ impl Program for Loss {
                 }
             };
             // A busy transmitter asks for another round.
-            let told = (self.inbox).acknowledge(pe, &self.port, worked, &mut self.status)?;
+            let told = (self.inbox).acknowledge(pe, &self.outbox.port, worked, &mut self.status)?;
             if !worked && told {
                 return Ok(Progress::Idle);
             }
@@ -337,7 +352,7 @@ impl Program for Loss {
         match self.phase {
             Phase::Done | Phase::Ready => Waiting::Nothing,
             Phase::Forward => self.inbox.waiting(),
-            Phase::Backward => self.outbox.waiting(),
+            Phase::Backward => self.outbox.waiting(Target::One(self.target)),
             Phase::Released => self.hand_over.waiting(),
         }
     }
@@ -371,6 +386,8 @@ impl Loss {
             (Some(sample), _) => {
                 self.sample = sample;
                 self.step = 0;
+                self.inbox.restart();
+                memory.answers.fill(0);
                 memory.first.fill(FirstSpike {
                     ticks: SILENT,
                     ..FirstSpike::zeroed()
@@ -390,56 +407,46 @@ impl Loss {
         self.phase = Phase::Done;
     }
 
-    fn accept(
-        &mut self,
-        memory: &mut Memory<'_>,
-        packet: s2_hal::packet::Packet,
-        envelope: crate::event::Envelope,
-    ) -> Result<(), Fault> {
+    fn accept(&mut self, memory: &mut Memory<'_>, packet: Packet) -> Result<(), Fault> {
         let unexpected = Fault::UnexpectedPacket { key: packet.key };
         let status = &mut self.status;
-        if let Message::Release { minibatch } = envelope.message {
-            return self.hand_over.release(minibatch, status).ok_or(unexpected);
+        let (_, source) = sender(packet);
+        let from = self.config.upstream.position(source);
+        if let Some(word) = Word::of(packet) {
+            let from = from.ok_or(unexpected)?;
+            return (self.inbox).word(memory.inbox, from, packet, &word, status);
         }
-        let from = self
-            .config
-            .upstream
-            .position(envelope.source)
-            .ok_or(unexpected)?;
-        match envelope.message {
-            Message::Spike {
-                position,
-                index,
-                event,
-            } => {
-                let place = Place {
-                    position,
-                    position_bits: SPIKE_POSITION_BITS,
-                    index,
-                    lane: 0,
-                };
-                let word = u32::from(event.neuron) << 16 | u32::from(event.offset);
-                self.inbox
-                    .word(&mut memory.inbox, from, packet, &place, word, status)
+        match (open(packet)?.message, from) {
+            (Message::Release { minibatch }, _) => {
+                self.hand_over.release(minibatch, status).ok_or(unexpected)
             }
-            Message::Marker {
-                position,
-                count,
-                checksum,
-            } => self.inbox.marker(from, position, count, checksum, status),
-            Message::Acknowledge { position } => self.outbox.acknowledged(from, position, status),
+            (
+                Message::Marker {
+                    position,
+                    steps,
+                    count,
+                    checksum,
+                },
+                Some(from),
+            ) => (self.inbox).marker(from, position, (steps, count, checksum), status),
+            (Message::Acknowledge { position }, Some(from)) => {
+                self.outbox.acknowledged(from, position, status)
+            }
             _ => Err(unexpected),
         }
     }
 
     fn forward<P: Platform>(&mut self, memory: &mut Memory<'_>, pe: &mut P) -> Result<bool, Fault> {
         if self.step < self.config.steps {
-            if !self.inbox.complete()? {
+            let Known::Steps(known) = self.inbox.known(self.config.steps)? else {
                 return Ok(false);
-            }
-            for (n, &source) in self.config.upstream.sources().iter().enumerate() {
-                for (index, &word) in self.inbox.words(&memory.inbox, n).iter().enumerate() {
-                    let (neuron, offset) = ((word >> 16) as u16, word as u16);
+            };
+            let step = known - 1;
+            let events = self.inbox.events(memory.inbox, known);
+            for (n, (source, words)) in events.enumerate() {
+                memory.answers[step] |= u16::from(!words.is_empty()) << n;
+                for (index, &word) in words.iter().enumerate() {
+                    let Event { neuron, offset } = Word::event(word);
                     let first = memory.first.get_mut(usize::from(neuron)).ok_or(
                         Fault::EventOutOfRange {
                             source,
@@ -450,9 +457,8 @@ impl Loss {
                     // Events of a neuron come in order of time.
                     if first.ticks == SILENT {
                         *first = FirstSpike {
-                            ticks: ((self.step as u32) << self.config.tick_bits)
-                                + u32::from(offset),
-                            step: self.step as u16,
+                            ticks: ((step as u32) << self.config.tick_bits) + u32::from(offset),
+                            step: step as u16,
                             index: index as u16,
                             source: n as u32,
                             error: 0,
@@ -460,8 +466,8 @@ impl Loss {
                     }
                 }
             }
-            self.inbox.consume(&mut memory.inbox);
-            self.step += 1;
+            self.inbox.consume(memory.inbox, known);
+            self.step = known;
             return Ok(true);
         }
         self.evaluate(memory, pe)?;
@@ -518,38 +524,46 @@ impl Loss {
         memory: &mut Memory<'_>,
         pe: &mut P,
     ) -> Result<bool, Fault> {
-        if !self.outbox.open() {
-            return Ok(false);
-        }
-        let step = (self.config.steps - 1 - self.step) as u16;
         let first = &*memory.first;
-        let of = |n: usize| {
-            first.iter().filter(move |first| {
-                let spiked = first.ticks != SILENT;
-                spiked && first.error != 0 && first.step == step && first.source as usize == n
-            })
-        };
-        let message = |position: u32, n: usize, packet: usize| {
-            let Some(first) = of(n).nth(packet) else {
-                unreachable!("counted before")
-            };
-            Message::Error {
-                position: position as u16,
-                index: first.index,
-                part: ErrorPart::Whole,
-                word: first.error.cast_unsigned(),
+        while self.step < self.config.steps {
+            let step = self.config.steps - 1 - self.step;
+            let answers = u32::from(memory.answers[step]) >> self.target;
+            if answers == 0 {
+                self.step += 1;
+                self.target = 0;
+                continue;
             }
-        };
-        let status = &mut self.status;
-        if self
-            .outbox
-            .send_each(pe, &self.port, 1, |n| of(n).count(), message, status)?
-        {
-            self.step += 1;
-            if self.step == self.config.steps {
-                self.begin_sample(self.share.next(self.minibatch, self.sample), memory);
+            self.target += answers.trailing_zeros() as u8;
+            let source = u32::from(self.target);
+            let errors = first.iter().filter(|first| {
+                let spiked = first.ticks != SILENT && first.error != 0;
+                spiked && usize::from(first.step) == step && first.source == source
+            });
+            let stretch = Outgoing {
+                target: Target::One(self.target),
+                steps: 1,
+                events: errors.clone().count(),
+                content: Content::Errors,
+            };
+            let message = |position: u32, packet: usize| {
+                let Some(first) = errors.clone().nth(packet) else {
+                    unreachable!("counted before")
+                };
+                Message::Error {
+                    position: position as u16,
+                    index: first.index,
+                    part: ErrorPart::Whole,
+                    word: first.error.cast_unsigned(),
+                }
+            };
+            let status = &mut self.status;
+            match (self.outbox).send(pe, &stretch, message, status)? {
+                Sent::All => self.target += 1,
+                Sent::Busy => return Ok(true),
+                Sent::Blocked => return Ok(false),
             }
         }
+        self.begin_sample(self.share.next(self.minibatch, self.sample), memory);
         Ok(true)
     }
 }

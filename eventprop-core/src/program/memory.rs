@@ -119,9 +119,15 @@ impl<'m> Cut<'m> {
             assert!(region.offset == self.at, "regions are taken in their order");
             self.at += region.padded_bytes();
         }
-        let (head, tail) = core::mem::take(&mut self.rest).split_at_mut(region.words);
+        &mut bytemuck::cast_slice_mut(self.words(region.words))[..region.len]
+    }
+
+    /// The next `words` words.
+    #[inline(never)]
+    fn words(&mut self, words: usize) -> &'m mut [u64] {
+        let (head, tail) = core::mem::take(&mut self.rest).split_at_mut(words);
         self.rest = tail;
-        &mut bytemuck::cast_slice_mut(head)[..region.len]
+        head
     }
 }
 

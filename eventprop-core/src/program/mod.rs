@@ -8,11 +8,16 @@
 //!
 //! # Steps are data flow
 //!
-//! A sender ends each step with a marker that says how many events it sent, with a checksum over
-//! them. A receiver works on a step when the markers of all its sources and all announced events are
+//! A sender ends each *stretch* of steps, of which only the last may have events, with a marker. It says
+//! how many steps these are and how many events were sent, with a checksum over them. A layer sends a
+//! stretch when one of its neurons has spiked, at the end of the sample, and when it has as many steps
+//! as a marker can count; errors are answers, one stretch for each step in which the receiver had
+//! events. So the packets follow from the spikes, and nothing is sent for quiet steps.
+//!
+//! A receiver works on the steps up to which the markers of all its sources and all announced events are
 //! there. Neither latency nor the order of delivery can therefore change a result; a lost packet
 //! leaves the receiver waiting for a named event, a doubled one is recognised by its index and
-//! ignored, an altered one is found by the checksum. A sender runs at most a *window* of steps ahead
+//! ignored, an altered one is found by the checksum. A sender runs at most a *window* of stretches ahead
 //! of what its receivers have acknowledged, which bounds the packets under way: see
 //! [`ring_words`].
 
@@ -128,7 +133,7 @@ pub enum Fault {
         /// Its key.
         key: u32,
     },
-    /// A packet of a step beyond the window: its position was altered, or acknowledgements were.
+    /// A packet of a stretch beyond the window: its position was altered, or acknowledgements were.
     BeyondWindow {
         /// Who sent it.
         source: Source,
@@ -146,30 +151,39 @@ pub enum Fault {
         /// Events allowed.
         limit: u16,
     },
-    /// Two different packets claim the same place in a step.
+    /// Two different packets claim the same place in a stretch.
     Conflict {
         /// Who sent them.
         source: Source,
-        /// Position of the step.
+        /// Position of the stretch.
         position: u32,
     },
-    /// The packets of a step are not those that its sender sent.
+    /// The packets of a stretch are not those that its sender sent.
     Checksum {
         /// Who sent them.
         source: Source,
-        /// Position of the step.
+        /// Position of the stretch.
         position: u32,
     },
-    /// More events arrived than the step's marker announces.
+    /// More events arrived than the stretch's marker announces.
     TooManyEvents {
         /// Who sent them.
         source: Source,
-        /// Position of the step.
+        /// Position of the stretch.
         position: u32,
         /// Announced by the marker.
         announced: u16,
         /// Arrived.
         arrived: u16,
+    },
+    /// A marker ends a stretch behind the last step of the sample.
+    BeyondSample {
+        /// Who sent it.
+        source: Source,
+        /// Position of the stretch.
+        position: u32,
+        /// Steps of the sample up to its end.
+        end: usize,
     },
     /// An event names a neuron or a time that does not exist.
     EventOutOfRange {
@@ -191,8 +205,8 @@ pub enum Fault {
     ArrivalsExceedMemory {
         /// Arrivals that fit.
         capacity: usize,
-        /// Position of the step in which it ran full.
-        position: u32,
+        /// Step in which it ran full.
+        step: usize,
     },
     /// A sample in memory is not what it should be.
     BadSample {
@@ -236,7 +250,7 @@ impl fmt::Display for Fault {
                 ahead,
             } => write!(
                 f,
-                "packet from source {source} is {ahead} steps ahead of position {expected}, beyond the window"
+                "packet from source {source} is {ahead} positions ahead of {expected}, beyond the window"
             ),
             Self::IndexOutOfRange {
                 source,
@@ -263,6 +277,14 @@ impl fmt::Display for Fault {
                 f,
                 "marker of position {position} from source {source} announces {announced} events, {arrived} arrived"
             ),
+            Self::BeyondSample {
+                source,
+                position,
+                end,
+            } => write!(
+                f,
+                "marker of position {position} from source {source} ends at {end} steps, behind the last one of the sample"
+            ),
             Self::EventOutOfRange {
                 source,
                 neuron,
@@ -275,9 +297,9 @@ impl fmt::Display for Fault {
                 f,
                 "more than {capacity} spikes in one sample (full in step {step}): the layer needs more memory for spikes"
             ),
-            Self::ArrivalsExceedMemory { capacity, position } => write!(
+            Self::ArrivalsExceedMemory { capacity, step } => write!(
                 f,
-                "more than {capacity} arriving spikes in one sample (full at position {position}): the layer needs more memory for arrivals"
+                "more than {capacity} arriving spikes in one sample (full in step {step}): the layer needs more memory for arrivals"
             ),
             Self::BadSample { sample } => write!(f, "sample {sample} in memory is damaged"),
             Self::Dma(kind) => write!(f, "DMA failed: {kind:?}"),
@@ -303,6 +325,7 @@ impl Fault {
             | Self::Conflict { source, .. }
             | Self::Checksum { source, .. }
             | Self::TooManyEvents { source, .. }
+            | Self::BeyondSample { source, .. }
             | Self::EventOutOfRange { source, .. } => Some(source),
             _ => None,
         }
@@ -321,7 +344,7 @@ pub enum Waiting {
     Marker {
         /// From whom.
         source: Source,
-        /// Position of the step.
+        /// Position of the stretch.
         position: u32,
         /// Events of that step that have arrived.
         arrived: u16,
@@ -330,7 +353,7 @@ pub enum Waiting {
     Events {
         /// From whom.
         source: Source,
-        /// Position of the step.
+        /// Position of the stretch.
         position: u32,
         /// Announced.
         announced: u16,
@@ -533,7 +556,7 @@ fn check_steps(steps: usize, tick_bits: u32, window: usize) -> Result<(), Fault>
     require(tick_bits <= 8, "a step has at most 256 ticks")?;
     require(
         (1..=stream::MAX_WINDOW).contains(&window),
-        "the window must be 1 to 4 steps",
+        "the window must be 1 to 4 stretches of steps",
     )
 }
 
@@ -655,8 +678,7 @@ impl HandOver {
         let message = Message::Ready {
             minibatch: self.updates.wrapping_add(1) as u16,
         };
-        let packet = message.packet(port.routing(Target::Optimizer));
-        let sent = port.send(pe, Target::Optimizer, packet)?;
+        let sent = port.send(pe, Target::Optimizer, message)?;
         status.packets[2] += u64::from(sent);
         Ok(sent)
     }
@@ -749,8 +771,8 @@ pub fn spike_hash(sample: u32, layer: u32, neuron: u32, ticks: u32) -> u64 {
 }
 
 /// Words of receive ring that the streams into a PE can fill at most: each of `sources` may have
-/// `window` steps under way, all of them together at most `events_per_step` events (of
-/// `packets_per_event` packets) and a marker each per step, and every packet takes two words.
+/// `window` stretches under way, all of them together at most `events_per_step` events (of
+/// `packets_per_event` packets) and a marker each per stretch, and every packet takes two words.
 /// Acknowledgements and the like come on top.
 #[must_use]
 pub fn ring_words(

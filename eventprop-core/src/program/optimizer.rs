@@ -6,7 +6,7 @@ use s2_hal::packet::{Error as _, Fanout};
 use s2_hal::topology::Destination;
 
 use super::memory::{Cut, Plan, Region, check};
-use super::stream::receive;
+use super::stream::{open, receive};
 use super::{
     Fault, Kernels, Mode, Platform, Program, Progress, Run, Status, Waiting, check_replica, offset,
     read, require, write,
@@ -357,8 +357,8 @@ impl Program for Optimizer {
     ) -> Result<Progress, Fault> {
         let mut memory = Memory::new(&self.layout, memory);
         let mut worked = false;
-        while let Some((packet, envelope)) = receive(pe)? {
-            self.accept(envelope)
+        while let Some(packet) = receive(pe)? {
+            self.accept(open(packet)?)
                 .ok_or(Fault::UnexpectedPacket { key: packet.key })?;
             worked = true;
         }

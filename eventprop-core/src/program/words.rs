@@ -63,8 +63,8 @@ impl Fault {
                 offset,
             } => [9, source.into(), neuron.into(), offset.into(), 0],
             Self::SpikesExceedMemory { capacity, step } => [10, capacity as u32, step as u32, 0, 0],
-            Self::ArrivalsExceedMemory { capacity, position } => {
-                [11, capacity as u32, position, 0, 0]
+            Self::ArrivalsExceedMemory { capacity, step } => {
+                [11, capacity as u32, step as u32, 0, 0]
             }
             Self::BadSample { sample } => [12, sample, 0, 0, 0],
             Self::Dma(kind) => [13, place(&DMA_KINDS, &kind), 0, 0, 0],
@@ -73,6 +73,11 @@ impl Fault {
                 [15, needed as u32, available as u32, 0, 0]
             }
             Self::Configuration(_) => [16, 0, 0, 0, 0],
+            Self::BeyondSample {
+                source,
+                position,
+                end,
+            } => [17, source.into(), position, end as u32, 0],
         }
     }
 
@@ -122,7 +127,7 @@ impl Fault {
             },
             11 => Self::ArrivalsExceedMemory {
                 capacity: a as usize,
-                position: b,
+                step: b as usize,
             },
             12 => Self::BadSample { sample: a },
             13 => Self::Dma(*DMA_KINDS.get(a as usize)?),
@@ -132,6 +137,11 @@ impl Fault {
                 available: b as usize,
             },
             16 => Self::Configuration("a number is out of its range"),
+            17 => Self::BeyondSample {
+                source: source.ok()?,
+                position: b,
+                end: c as usize,
+            },
             _ => return None,
         })
     }
@@ -209,12 +219,12 @@ mod tests {
             code in 0..20u32, a in any::<u8>(), b in any::<u16>(), c in any::<u16>(), d in any::<u16>(),
         ) {
             let words = [code, a.into(), b.into(), c.into(), d.into()];
-            // A fault made of words gives words that make the same fault, all 16 of them.
+            // A fault made of words gives words that make the same fault, all 17 of them.
             if let Some(fault) = Fault::from_words(words) {
                 prop_assert_eq!(Fault::from_words(fault.to_words()), Some(fault));
                 prop_assert_eq!(fault.to_words()[0], code);
             } else {
-                prop_assert!(code == 0 || code > 16 || matches!(code, 13 | 14));
+                prop_assert!(code == 0 || code > 17 || matches!(code, 13 | 14));
             }
             if let Some(waiting) = Waiting::from_words(words) {
                 prop_assert_eq!(Waiting::from_words(waiting.to_words()), Some(waiting));
