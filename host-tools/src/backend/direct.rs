@@ -1,6 +1,7 @@
 //! The network in this process, on any number of threads: no packets, the same bits.
 
 use std::ops::Range;
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use eventprop_core::log::{Event, EventLog, LogFull};
@@ -12,7 +13,6 @@ use eventprop_core::program::layer::spikes_per_step;
 use eventprop_core::program::{Portable, spike_hash};
 use eventprop_core::state::{Activity, Neurons, scratch_len};
 use eventprop_core::tables::Dynamics;
-use rayon::prelude::*;
 use rayon::{ThreadPool, ThreadPoolBuilder};
 use s2_hal::math::SoftwareExpLog;
 
@@ -27,11 +27,10 @@ use crate::error::{Error, Result};
 /// The backend of that name.
 pub struct Direct {
     sets: EncodedSets,
-    threads: ThreadPool,
     network: Network,
 }
 
-/// Everything but the samples, and the threads that work on it.
+/// Everything but the samples.
 struct Network {
     model: Model,
     weights: Vec<LayerWeights>,
@@ -40,6 +39,8 @@ struct Network {
     gradients: Vec<LayerGradient>,
     progress: Progress,
     workers: Vec<Worker>,
+    /// The threads beside the caller's; none for one worker.
+    helpers: Option<ThreadPool>,
     vectorised: Vectorised,
     counters: Counters,
 }
@@ -52,6 +53,11 @@ impl Direct {
     pub fn new(setup: Setup) -> Result<Self> {
         let model = Model::new(&setup)?;
         let threads = setup.experiment.backend.thread_count();
+        let pool = ThreadPoolBuilder::new().num_threads(threads - 1);
+        let helpers = (threads > 1)
+            .then(|| pool.build())
+            .transpose()
+            .map_err(|error| Error::new(format!("cannot start {threads} threads: {error}")))?;
         let weights = model.no_weights();
         let zeros = || {
             weights
@@ -61,10 +67,6 @@ impl Direct {
         };
         Ok(Self {
             sets: setup.sets,
-            threads: ThreadPoolBuilder::new()
-                .num_threads(threads)
-                .build()
-                .map_err(|error| Error::new(format!("cannot start {threads} threads: {error}")))?,
             network: Network {
                 gradients: weights
                     .iter()
@@ -79,6 +81,7 @@ impl Direct {
                 weights,
                 progress: Progress::new(model.learning_rate),
                 workers: (0..threads).map(|_| Worker::new(&model)).collect(),
+                helpers,
                 vectorised: Vectorised::default(),
                 counters: Counters::default(),
                 model,
@@ -118,12 +121,15 @@ impl Network {
             next: AtomicUsize::new(0),
         };
         let workers = workers_for(samples.len(), self.workers.len());
-        let shares: Vec<_> = self.workers[workers]
-            .par_iter_mut()
-            .map(|worker| worker.run(&job))
-            .collect();
+        let workers = self.workers[workers].iter_mut();
+        let mut shares: Vec<_> = workers.map(|worker| (worker, Ok(Vec::new()))).collect();
+        on_threads(
+            self.helpers.as_ref(),
+            shares.iter_mut(),
+            |(worker, share)| *share = worker.run(&job),
+        );
         let mut outcomes = Vec::with_capacity(samples.len());
-        for share in shares {
+        for (_, share) in shares {
             outcomes.extend(share.map_err(|LogFull| Error::new("a layer's spike memory is full"))?);
         }
         outcomes.sort_unstable_by_key(|&(n, _)| n);
@@ -165,20 +171,22 @@ impl Network {
                     }
                 })
                 .collect();
-            let statistics = self.weights[layer]
+            let pieces = self.weights[layer]
                 .values
-                .par_chunks_mut(PIECE)
-                .zip(self.gradients[layer].values.par_chunks_mut(PIECE))
-                .zip(self.first[layer].par_chunks_mut(PIECE))
-                .zip(self.second[layer].par_chunks_mut(PIECE))
-                .enumerate()
-                .map(|(number, (((weights, gradients), first), second))| {
+                .chunks_mut(PIECE)
+                .zip(self.gradients[layer].values.chunks_mut(PIECE))
+                .zip(self.first[layer].chunks_mut(PIECE))
+                .zip(self.second[layer].chunks_mut(PIECE))
+                .enumerate();
+            let threads = pieces.len().min(self.workers.len());
+            let pieces = Mutex::new(pieces);
+            let next = || pieces.lock().expect("no thread has panicked").next();
+            let mut statistics = vec![Statistics::NEW; threads];
+            on_threads(self.helpers.as_ref(), statistics.iter_mut(), |statistics| {
+                while let Some((number, (((weights, gradients), first), second))) = next() {
                     let position = number * PIECE;
-                    let mut parts = workers
-                        .iter()
-                        .map(|worker| &worker.layers[layer].gradient[position..]);
-                    sum_into(gradients, &mut parts);
-                    let mut statistics = Statistics::NEW;
+                    let parts = workers.iter().map(|worker| &worker.layers[layer].gradient);
+                    sum_into(gradients, parts.map(|gradient| &gradient[position..]));
                     vectorised.update(
                         &update,
                         Stretch {
@@ -192,24 +200,55 @@ impl Network {
                             second,
                             bumps: &bumps,
                         },
-                        &mut statistics,
+                        statistics,
                     );
-                    statistics
-                })
-                .reduce(Statistics::default, |mut sum, part| {
-                    sum.merge(&part);
-                    sum
-                });
-            add_statistics(&mut self.counters, &statistics);
+                }
+            });
+            for statistics in &statistics {
+                add_statistics(&mut self.counters, statistics);
+            }
         }
     }
+}
+
+/// Calls `work` for each of `items` on a thread of its own, for the first on the caller's.
+fn on_threads<T: Send>(
+    helpers: Option<&ThreadPool>,
+    items: impl Iterator<Item = T>,
+    work: impl Fn(T) + Sync,
+) {
+    /// How often the caller looks whether the helpers have ended, some 50 microseconds, before it sleeps:
+    /// to be woken would take longer than most of them do.
+    const ROUNDS: usize = 2000;
+    let Some(helpers) = helpers else {
+        return items.for_each(work);
+    };
+    let running = AtomicUsize::new(0);
+    helpers.in_place_scope(|scope| {
+        let mut items = items;
+        let first = items.next();
+        for item in items {
+            running.fetch_add(1, Ordering::Relaxed);
+            scope.spawn(|_| {
+                work(item);
+                running.fetch_sub(1, Ordering::Relaxed);
+            });
+        }
+        first.map(&work);
+        for _ in 0..ROUNDS {
+            if running.load(Ordering::Relaxed) == 0 {
+                break;
+            }
+            std::hint::spin_loop();
+        }
+    });
 }
 
 /// Weights that are updated at a time: enough that another thread is worth its waking.
 const PIECE: usize = 4096;
 
 /// Sets `sum` to the sum of the beginnings of `parts`.
-fn sum_into<'a>(sum: &mut [i64], parts: &mut impl Iterator<Item = &'a [i64]>) {
+fn sum_into<'a>(sum: &mut [i64], mut parts: impl Iterator<Item = &'a [i64]>) {
     let len = sum.len();
     match parts.next() {
         Some(part) => sum.copy_from_slice(&part[..len]),
@@ -589,27 +628,22 @@ impl Backend for Direct {
         let batch = batch.max(1);
         let (sets, network) = (&self.sets, &mut self.network);
         let mut tally = TallyBuilder::default();
-        // All of it on the pool's threads: one that waits for the next minibatch stays awake.
-        let result = self.threads.install(|| {
-            order
-                .chunks(batch)
-                .enumerate()
-                .try_for_each(|(number, minibatch)| {
-                    let samples: Vec<_> =
-                        minibatch.iter().map(|&n| &sets.train[n as usize]).collect();
-                    let outcomes = network.train(&samples, number * batch)?;
-                    outcomes.iter().for_each(|outcome| tally.add(outcome));
-                    Ok(())
-                })
-        });
+        let result = order
+            .chunks(batch)
+            .enumerate()
+            .try_for_each(|(number, minibatch)| {
+                let samples: Vec<_> = minibatch.iter().map(|&n| &sets.train[n as usize]).collect();
+                let outcomes = network.train(&samples, number * batch)?;
+                outcomes.iter().for_each(|outcome| tally.add(outcome));
+                Ok(())
+            });
         let spikes = self.network.collect_counts();
         result.map(|()| tally.finish(spikes))
     }
 
     fn evaluate(&mut self, split: Split, samples: Range<usize>) -> Result<Tally> {
         let samples: Vec<_> = self.sets.split(split)[samples].iter().collect();
-        let network = &mut self.network;
-        let outcomes = self.threads.install(|| network.run(&samples, 0, false));
+        let outcomes = self.network.run(&samples, 0, false);
         let spikes = self.network.collect_counts();
         let mut tally = TallyBuilder::default();
         outcomes?.iter().for_each(|outcome| tally.add(outcome));
@@ -619,8 +653,7 @@ impl Backend for Direct {
     fn record(&mut self, sample: &EncodedSample) -> Result<SpikeRecord> {
         check_sample(&self.network.model, sample)?;
         let network = &mut self.network;
-        let outcome = self.threads.install(|| network.run(&[sample], 0, false))?[0];
-        let network = &mut self.network;
+        let outcome = network.run(&[sample], 0, false)?[0];
         let worker = &mut network.workers[0];
         let layers = worker.record(&network.model, sample);
         let first = worker.outputs.first.iter();
@@ -639,8 +672,8 @@ impl Backend for Direct {
             .iter()
             .try_for_each(|sample| check_sample(&network.model, sample))?;
         let samples: Vec<_> = samples.iter().collect();
-        let outcomes = self.threads.install(|| network.run(&samples, 0, false));
-        self.network.collect_counts();
+        let outcomes = network.run(&samples, 0, false);
+        network.collect_counts();
         Ok(outcomes?
             .iter()
             .map(|outcome| outcome.prediction.map(|p| p as u8))
