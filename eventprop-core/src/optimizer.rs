@@ -4,9 +4,7 @@
 //! and square roots are correctly rounded on a Cortex-M4F and on a PC alike, and nothing here is
 //! contracted into a fused operation, so the weights are the same everywhere.
 
-use crate::numeric::{
-    ADJOINT_FRACTION, STATE_FRACTION, Statistics, WEIGHT_LIMIT, saturate, scramble,
-};
+use crate::numeric::{ADJOINT_FRACTION, STATE_FRACTION, Statistics, WEIGHT_LIMIT, scramble};
 
 /// The rule that turns a gradient into a step.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -79,13 +77,16 @@ impl Rounding {
 
     /// Rounds a weight (F20) of at most [`WEIGHT_LIMIT`], which is on every grid, so that the result
     /// is no larger. `random` gives 32 random bits.
+    #[inline(always)]
     fn round(self, weight: i32, random: impl FnOnce() -> u32) -> i32 {
-        let grid = 1 << self.dropped_bits;
+        let grid = 1i32.wrapping_shl(self.dropped_bits.into());
+        let below = grid.wrapping_sub(1);
         let add = match self.stochastic_seed {
-            Some(_) => random() as i32 & (grid - 1),
-            None => grid / 2,
+            Some(_) => random() as i32 & below,
+            None => grid >> 1,
         };
-        (weight + add) & -grid
+        // At most 2^25 and 2^20.
+        weight.wrapping_add(add) & !below
     }
 }
 
@@ -233,7 +234,9 @@ impl Update {
     ///
     /// # Panics
     /// If the lengths differ.
-    #[inline]
+    // Inlined, so that a caller can build it for the vector instructions that it finds. No loop here has
+    // a branch or a check that depends on a weight.
+    #[inline(always)]
     pub fn apply_with(
         &self,
         stretch: Stretch<'_>,
@@ -253,55 +256,87 @@ impl Update {
         } = stretch;
         let len = weights.len();
         assert!([gradients.len(), first.len(), second.len()] == [len; 3]);
-        let saturations = &mut statistics.saturations;
+        let mut saturations = match self.method {
+            Method::Adam {
+                beta1,
+                beta2,
+                epsilon,
+            } => self.descend(weights, gradients, first, second, |m, v, g| {
+                *m = *m * beta1 + g * (1.0 - beta1);
+                *v = *v * beta2 + g * g * (1.0 - beta2);
+                self.rate * *m / (square_root(*v) * self.root_scale + epsilon)
+            }),
+            Method::Sgd { momentum } => {
+                self.descend(weights, gradients, first, second, |m, _, g| {
+                    *m = *m * momentum + g;
+                    self.rate * *m
+                })
+            }
+        };
+        let bumped = bumps.iter().any(|&bump| bump != 0);
+        let rounded = self.rounding.dropped_bits > 0;
+        let (mut pre, mut post, mut weights) = (position / neurons, position % neurons, weights);
+        while (bumped || rounded) && !weights.is_empty() {
+            let (row, rest) = weights.split_at_mut(weights.len().min(neurons - post));
+            if bumped {
+                for (w, bump) in row.iter_mut().zip(&bumps[post..]) {
+                    *w = limit(w.saturating_add(*bump), &mut saturations);
+                }
+            }
+            if rounded {
+                // With the neuron, a number that no other weight of the network has, however it is split.
+                let key = u32::from(layer) << 24 ^ (pre as u32) << 12 ^ self.random_key;
+                let neuron = u32::from(first_neuron) + post as u32;
+                for (w, neuron) in row.iter_mut().zip(neuron..u32::MAX) {
+                    *w = self.rounding.round(*w, || scramble(key ^ neuron));
+                }
+            }
+            (pre, post, weights) = (pre + 1, 0, rest);
+        }
+        statistics.saturations += u64::from(saturations);
+    }
+
+    /// Takes every weight a step down; `rule` makes it of both moments and the gradient. Returns how many
+    /// saturated.
+    #[inline(always)]
+    fn descend(
+        &self,
+        weights: &mut [i32],
+        gradients: &[i64],
+        first: &mut [f32],
+        second: &mut [f32],
+        rule: impl Fn(&mut f32, &mut f32, f32) -> f32,
+    ) -> u32 {
+        let mut saturations = 0;
         for (((w, &g), m), v) in weights.iter_mut().zip(gradients).zip(first).zip(second) {
             // A product by a power of two is exact, so this is the weight rounded to single once.
             let weight = *w as f32 * (1.0 / (1u32 << STATE_FRACTION) as f32);
             let g = to_single(g) * self.gradient_scale + weight * self.weight_decay;
-            let step = match self.method {
-                Method::Adam {
-                    beta1,
-                    beta2,
-                    epsilon,
-                } => {
-                    *m = *m * beta1 + g * (1.0 - beta1);
-                    *v = *v * beta2 + g * g * (1.0 - beta2);
-                    self.rate * *m / (square_root(*v) * self.root_scale + epsilon)
-                }
-                Method::Sgd { momentum } => {
-                    *m = *m * momentum + g;
-                    self.rate * *m
-                }
-            };
-            let step = step * (1u32 << STATE_FRACTION) as f32;
-            // To nearest; the conversion saturates.
+            let step = rule(m, v, g) * (1u32 << STATE_FRACTION) as f32;
+            // To nearest; the conversion saturates, and so may the difference, far beyond the limit.
             let step = (if step < 0.0 { step - 0.5 } else { step + 0.5 }) as i32;
-            *w = saturate(i64::from(*w) - i64::from(step), WEIGHT_LIMIT, saturations);
+            *w = limit(w.saturating_sub(step), &mut saturations);
         }
-        if self.rounding.dropped_bits > 0 || bumps.iter().any(|&bump| bump != 0) {
-            let (mut pre, mut post) = (position / neurons, position % neurons);
-            for w in weights {
-                let bump = bumps.get(post).copied().unwrap_or(0);
-                let bumped = saturate(i64::from(*w) + i64::from(bump), WEIGHT_LIMIT, saturations);
-                // A number that no other weight of the network has, however it is split.
-                let random = || {
-                    let neuron = u32::from(first_neuron) + post as u32;
-                    scramble(u32::from(layer) << 24 ^ (pre as u32) << 12 ^ neuron ^ self.random_key)
-                };
-                *w = self.rounding.round(bumped, random);
-                post += 1;
-                if post == neurons {
-                    (pre, post) = (pre + 1, 0);
-                }
-            }
-        }
+        saturations
     }
+}
+
+/// A weight within its limits; counts when that changed it.
+#[inline(always)]
+fn limit(weight: i32, saturations: &mut u32) -> i32 {
+    let limited = weight.clamp(-WEIGHT_LIMIT, WEIGHT_LIMIT);
+    // A network has fewer than 2^31 weights.
+    *saturations = saturations.wrapping_add(u32::from(limited != weight));
+    limited
 }
 
 /// The nearest single-precision number: `value as f32`, for which a Cortex-M4 has an instruction only where
 /// the value fits 32 bits. Most do.
 #[inline(always)]
 fn to_single(value: i64) -> f32 {
+    if cfg!(target_pointer_width = "64") {
+        return value as f32;
+    }
     // A function of its own, or the compiler joins both cases.
     #[cold]
     #[inline(never)]

@@ -1,4 +1,5 @@
-//! Training samples per second of the backends on Yin-Yang, one thread: `cargo bench -p host-tools`.
+//! Training samples per second of the backends on Yin-Yang, on one thread and on two:
+//! `cargo bench -p host-tools --bench training`.
 //!
 //! The network is trained for an epoch first, so that its activity is that of the better part of a
 //! run and not of its start.
@@ -14,11 +15,11 @@ use host_tools::training::{Plan, State};
 const BATCH: usize = 32;
 
 /// A network that has seen every training sample once.
-fn trained(scheme: Scheme, hidden: usize, kind: BackendKind) -> Box<dyn Backend> {
+fn trained(scheme: Scheme, hidden: usize, kind: BackendKind, threads: u32) -> Box<dyn Backend> {
     let mut experiment = Experiment::default_for(scheme);
     experiment.network.hidden = vec![hidden];
     experiment.backend.kind = BackendKind::Direct;
-    experiment.backend.threads = Some(1);
+    experiment.backend.threads = Some(threads);
     let plan = Plan::new(experiment.clone()).expect("the default experiment");
     let mut direct = backend::build(plan.setup()).expect("the default experiment");
     direct
@@ -45,29 +46,17 @@ fn training(c: &mut Criterion) {
     group
         .sample_size(20)
         .measurement_time(Duration::from_secs(5));
+    let (exact, grid) = (Scheme::Exact, Scheme::Grid);
+    let (direct, mock) = (BackendKind::Direct, BackendKind::Mock);
     let cases = [
-        (
-            "direct/exact/5-200-3",
-            Scheme::Exact,
-            200,
-            BackendKind::Direct,
-        ),
-        (
-            "direct/exact/5-120-3",
-            Scheme::Exact,
-            120,
-            BackendKind::Direct,
-        ),
-        (
-            "direct/grid/5-120-3",
-            Scheme::Grid,
-            120,
-            BackendKind::Direct,
-        ),
-        ("mock/exact/5-200-3", Scheme::Exact, 200, BackendKind::Mock),
+        ("direct/exact/5-200-3", exact, 200, direct, 1),
+        ("direct/exact/5-200-3, 2 threads", exact, 200, direct, 2),
+        ("direct/exact/5-120-3", exact, 120, direct, 1),
+        ("direct/grid/5-120-3", grid, 120, direct, 1),
+        ("mock/exact/5-200-3", exact, 200, mock, 1),
     ];
-    for (name, scheme, hidden, kind) in cases {
-        let mut backend = trained(scheme, hidden, kind);
+    for (name, scheme, hidden, kind, threads) in cases {
+        let mut backend = trained(scheme, hidden, kind, threads);
         // Weights hardly move at this rate, so every round does the same work.
         backend.set_learning_rate(1e-6).expect("a rate");
         let order: Vec<u32> = (0..BATCH as u32).collect();

@@ -115,3 +115,21 @@ fn grid_three_layers_with_weights_of_16_bits() {
         assert!(bits(&variant) == reference, "layers on {split:?} PEs");
     }
 }
+
+/// More than one piece of weights is updated at a time, and a minibatch has fewer samples than there are threads.
+#[test]
+fn any_number_of_threads() {
+    let mut experiment = experiment(Scheme::Exact, &[70, 70]);
+    experiment.optimizer.weight_fraction_bits = 10;
+    experiment.optimizer.weight_rounding = WeightRounding::Stochastic;
+    let threads = |threads| {
+        bits(&on(&experiment, |b| {
+            b.kind = BackendKind::Direct;
+            b.threads = Some(threads);
+        }))
+    };
+    let reference = threads(1);
+    for number in [2, 3, 5, 16] {
+        assert!(threads(number) == reference, "{number} threads");
+    }
+}

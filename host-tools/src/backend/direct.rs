@@ -1,6 +1,8 @@
 //! The network in this process, on any number of threads: no packets, the same bits.
 
 use std::ops::Range;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use eventprop_core::log::{Event, EventLog, LogFull};
 use eventprop_core::loss::{Outcome, SILENT};
@@ -11,7 +13,7 @@ use eventprop_core::program::layer::spikes_per_step;
 use eventprop_core::program::{Portable, spike_hash};
 use eventprop_core::state::{Activity, Neurons, scratch_len};
 use eventprop_core::tables::Dynamics;
-use rayon::prelude::*;
+use rayon::{ThreadPool, ThreadPoolBuilder};
 use s2_hal::math::SoftwareExpLog;
 
 use super::model::loss_to_f64;
@@ -24,15 +26,21 @@ use crate::error::{Error, Result};
 
 /// The backend of that name.
 pub struct Direct {
-    model: Model,
     sets: EncodedSets,
+    network: Network,
+}
+
+/// Everything but the samples.
+struct Network {
+    model: Model,
     weights: Vec<LayerWeights>,
     first: Vec<Vec<f32>>,
     second: Vec<Vec<f32>>,
     gradients: Vec<LayerGradient>,
     progress: Progress,
     workers: Vec<Worker>,
-    threads: Option<rayon::ThreadPool>,
+    /// The threads beside the caller's; none for one worker.
+    helpers: Option<ThreadPool>,
     vectorised: Vectorised,
     counters: Counters,
 }
@@ -45,8 +53,9 @@ impl Direct {
     pub fn new(setup: Setup) -> Result<Self> {
         let model = Model::new(&setup)?;
         let threads = setup.experiment.backend.thread_count();
-        let pool = (threads > 1)
-            .then(|| rayon::ThreadPoolBuilder::new().num_threads(threads).build())
+        let pool = ThreadPoolBuilder::new().num_threads(threads - 1);
+        let helpers = (threads > 1)
+            .then(|| pool.build())
             .transpose()
             .map_err(|error| Error::new(format!("cannot start {threads} threads: {error}")))?;
         let weights = model.no_weights();
@@ -57,25 +66,36 @@ impl Direct {
                 .collect()
         };
         Ok(Self {
-            gradients: weights
-                .iter()
-                .map(|layer| LayerGradient {
-                    inputs: layer.inputs,
-                    neurons: layer.neurons,
-                    values: vec![0; layer.values.len()],
-                })
-                .collect(),
-            first: zeros(),
-            second: zeros(),
-            weights,
-            progress: Progress::new(model.learning_rate),
-            workers: (0..threads).map(|_| Worker::new(&model)).collect(),
-            threads: pool,
-            vectorised: Vectorised::default(),
-            counters: Counters::default(),
             sets: setup.sets,
-            model,
+            network: Network {
+                gradients: weights
+                    .iter()
+                    .map(|layer| LayerGradient {
+                        inputs: layer.inputs,
+                        neurons: layer.neurons,
+                        values: vec![0; layer.values.len()],
+                    })
+                    .collect(),
+                first: zeros(),
+                second: zeros(),
+                weights,
+                progress: Progress::new(model.learning_rate),
+                workers: (0..threads).map(|_| Worker::new(&model)).collect(),
+                helpers,
+                vectorised: Vectorised::default(),
+                counters: Counters::default(),
+                model,
+            },
         })
+    }
+}
+
+impl Network {
+    /// Trains on one minibatch.
+    fn train(&mut self, samples: &[&EncodedSample], first: usize) -> Result<Vec<Outcome>> {
+        let outcomes = self.run(samples, first, true)?;
+        self.update(samples.len() as u32);
+        Ok(outcomes)
     }
 
     /// Runs samples on all workers, and returns what became of each, in their order. `first` is the
@@ -86,9 +106,9 @@ impl Direct {
         first: usize,
         train: bool,
     ) -> Result<Vec<Outcome>> {
-        let share = samples.len().div_ceil(self.workers.len()).max(1);
         let job = Job {
             model: &self.model,
+            dynamics: &self.model.dynamics(),
             weights: &self
                 .weights
                 .iter()
@@ -96,37 +116,34 @@ impl Direct {
                 .collect::<Vec<_>>(),
             vectorised: self.vectorised,
             train,
+            samples,
+            first,
+            next: AtomicUsize::new(0),
         };
-        let work = |(worker, (number, samples)): (&mut Worker, (usize, &[&EncodedSample]))| {
-            worker.run(&job, samples, first + number * share)
-        };
+        let workers = workers_for(samples.len(), self.workers.len());
+        let workers = self.workers[workers].iter_mut();
+        let mut shares: Vec<_> = workers.map(|worker| (worker, Ok(Vec::new()))).collect();
+        on_threads(
+            self.helpers.as_ref(),
+            shares.iter_mut(),
+            |(worker, share)| *share = worker.run(&job),
+        );
         let mut outcomes = Vec::with_capacity(samples.len());
-        let shares: Vec<_> = match &self.threads {
-            Some(pool) => pool.install(|| {
-                let shares = samples.par_chunks(share).enumerate();
-                self.workers.par_iter_mut().zip(shares).map(work).collect()
-            }),
-            None => self
-                .workers
-                .iter_mut()
-                .zip(samples.chunks(share).enumerate())
-                .map(work)
-                .collect(),
-        };
-        for share in shares {
+        for (_, share) in shares {
             outcomes.extend(share.map_err(|LogFull| Error::new("a layer's spike memory is full"))?);
         }
-        Ok(outcomes)
+        outcomes.sort_unstable_by_key(|&(n, _)| n);
+        Ok(outcomes.into_iter().map(|(_, outcome)| outcome).collect())
     }
 
     /// Adds what the workers have counted to the backend's counters; returns spikes per layer.
     fn collect_counts(&mut self) -> Vec<u64> {
         let mut spikes = vec![0; self.model.dims.len()];
-        for worker in &mut self.workers {
-            add_statistics(&mut self.counters, &std::mem::take(&mut worker.statistics));
-            let digest = std::mem::take(&mut worker.spike_digest);
+        for Worker { counts, .. } in &mut self.workers {
+            add_statistics(&mut self.counters, &std::mem::take(&mut counts.statistics));
+            let digest = std::mem::take(&mut counts.spike_digest);
             self.counters.spike_digest = self.counters.spike_digest.wrapping_add(digest);
-            for (sum, count) in spikes.iter_mut().zip(&mut worker.spikes) {
+            for (sum, count) in spikes.iter_mut().zip(&mut counts.spikes) {
                 *sum += std::mem::take(count);
             }
         }
@@ -137,57 +154,131 @@ impl Direct {
     fn update(&mut self, samples: u32) {
         let update = Update::begin(&self.model.settings, &mut self.progress, samples);
         let remedy = self.model.settings.silent_neurons;
-        let mut statistics = Statistics::NEW;
+        let workers = &self.workers[workers_for(samples as usize, self.workers.len())];
+        let vectorised = self.vectorised;
         for layer in 0..self.model.layers() {
-            let gradient = &mut self.gradients[layer].values;
-            gradient.fill(0);
-            for worker in &mut self.workers {
-                for (sum, part) in gradient.iter_mut().zip(&worker.layers[layer].gradient) {
-                    *sum += part;
-                }
-                worker.layers[layer].gradient.fill(0);
-            }
             let output = layer + 1 == self.model.layers();
-            let bumps: Vec<i32> = (0..self.weights[layer].neurons)
+            let neurons = self.weights[layer].neurons;
+            let bumps: Vec<i32> = (0..neurons)
                 .map(|neuron| {
-                    let sum = |count: fn(&Worker, usize, usize) -> u32| {
-                        self.workers
-                            .iter()
-                            .map(|worker| count(worker, layer, neuron))
-                            .sum()
+                    let sum = |count: &dyn Fn(&Counts) -> u32| {
+                        workers.iter().map(|worker| count(&worker.counts)).sum()
                     };
                     if output {
-                        remedy.for_output(sum(|w, _, neuron| w.silent_labels[neuron]), samples)
+                        remedy.for_output(sum(&|counts| counts.silent_labels[neuron]), samples)
                     } else {
-                        remedy.for_hidden(sum(|w, l, neuron| w.layers[l].spike_counts[neuron]))
+                        remedy.for_hidden(sum(&|counts| counts.spikes_of[layer][neuron]))
                     }
                 })
                 .collect();
-            update.apply(
-                Stretch {
-                    layer: layer as u8,
-                    first_neuron: 0,
-                    neurons: bumps.len(),
-                    position: 0,
-                    weights: &mut self.weights[layer].values,
-                    gradients: gradient,
-                    first: &mut self.first[layer],
-                    second: &mut self.second[layer],
-                    bumps: &bumps,
-                },
-                &mut statistics,
-            );
+            let pieces = self.weights[layer]
+                .values
+                .chunks_mut(PIECE)
+                .zip(self.gradients[layer].values.chunks_mut(PIECE))
+                .zip(self.first[layer].chunks_mut(PIECE))
+                .zip(self.second[layer].chunks_mut(PIECE))
+                .enumerate();
+            let threads = pieces.len().min(self.workers.len());
+            let pieces = Mutex::new(pieces);
+            let next = || pieces.lock().expect("no thread has panicked").next();
+            let mut statistics = vec![Statistics::NEW; threads];
+            on_threads(self.helpers.as_ref(), statistics.iter_mut(), |statistics| {
+                while let Some((number, (((weights, gradients), first), second))) = next() {
+                    let position = number * PIECE;
+                    let parts = workers.iter().map(|worker| &worker.layers[layer].gradient);
+                    sum_into(gradients, parts.map(|gradient| &gradient[position..]));
+                    vectorised.update(
+                        &update,
+                        Stretch {
+                            layer: layer as u8,
+                            first_neuron: 0,
+                            neurons,
+                            position,
+                            weights,
+                            gradients,
+                            first,
+                            second,
+                            bumps: &bumps,
+                        },
+                        statistics,
+                    );
+                }
+            });
+            for statistics in &statistics {
+                add_statistics(&mut self.counters, statistics);
+            }
         }
-        add_statistics(&mut self.counters, &statistics);
     }
 }
 
-/// What all workers share over a run.
+/// Calls `work` for each of `items` on a thread of its own, for the first on the caller's.
+fn on_threads<T: Send>(
+    helpers: Option<&ThreadPool>,
+    items: impl Iterator<Item = T>,
+    work: impl Fn(T) + Sync,
+) {
+    /// How often the caller looks whether the helpers have ended, some 50 microseconds, before it sleeps:
+    /// to be woken would take longer than most of them do.
+    const ROUNDS: usize = 2000;
+    let Some(helpers) = helpers else {
+        return items.for_each(work);
+    };
+    let running = AtomicUsize::new(0);
+    helpers.in_place_scope(|scope| {
+        let mut items = items;
+        let first = items.next();
+        for item in items {
+            running.fetch_add(1, Ordering::Relaxed);
+            scope.spawn(|_| {
+                work(item);
+                running.fetch_sub(1, Ordering::Relaxed);
+            });
+        }
+        first.map(&work);
+        for _ in 0..ROUNDS {
+            if running.load(Ordering::Relaxed) == 0 {
+                break;
+            }
+            std::hint::spin_loop();
+        }
+    });
+}
+
+/// Weights that are updated at a time: enough that another thread is worth its waking.
+const PIECE: usize = 4096;
+
+/// Sets `sum` to the sum of the beginnings of `parts`.
+fn sum_into<'a>(sum: &mut [i64], mut parts: impl Iterator<Item = &'a [i64]>) {
+    let len = sum.len();
+    match parts.next() {
+        Some(part) => sum.copy_from_slice(&part[..len]),
+        None => sum.fill(0),
+    }
+    for part in parts {
+        for (sum, part) in sum.iter_mut().zip(part) {
+            // A gradient sum has room for the terms of 2^38 arrivals.
+            *sum = sum.wrapping_add(*part);
+        }
+    }
+}
+
+/// The workers that work on so many samples.
+fn workers_for(samples: usize, workers: usize) -> Range<usize> {
+    0..samples.min(workers)
+}
+
+/// What all workers share over a number of samples.
 struct Job<'a> {
     model: &'a Model,
+    dynamics: &'a Dynamics<'a>,
     weights: &'a [&'a [i32]],
     vectorised: Vectorised,
     train: bool,
+    samples: &'a [&'a EncodedSample],
+    /// Index of the first sample within the run.
+    first: usize,
+    /// The next sample that nobody works on. Sums are exact, so it does not matter who takes it.
+    next: AtomicUsize,
 }
 
 /// Memory of one thread.
@@ -195,11 +286,8 @@ struct Worker {
     layers: Vec<LayerMemory>,
     input: LogMemory,
     sums: Vec<i64>,
-    first: Vec<u32>,
-    silent_labels: Vec<u32>,
-    spikes: Vec<u64>,
-    spike_digest: u64,
-    statistics: Statistics,
+    outputs: Outputs,
+    counts: Counts,
 }
 
 struct LayerMemory {
@@ -208,7 +296,25 @@ struct LayerMemory {
     scratch: Vec<u16>,
     log: LogMemory,
     gradient: Vec<i64>,
-    spike_counts: Vec<u32>,
+}
+
+/// Of each output: the time of its first spike in ticks, the spike's place in the log, and the error.
+struct Outputs {
+    first: Vec<u32>,
+    places: Vec<usize>,
+    errors: Vec<i32>,
+}
+
+/// What a worker counts.
+struct Counts {
+    /// Over a minibatch, by output: samples of which it was the label and silent.
+    silent_labels: Vec<u32>,
+    /// Over a minibatch: spikes of each neuron, by layer.
+    spikes_of: Vec<Vec<u32>>,
+    /// Spikes per layer, from the input on.
+    spikes: Vec<u64>,
+    spike_digest: u64,
+    statistics: Statistics,
 }
 
 struct LogMemory {
@@ -245,10 +351,65 @@ impl LogMemory {
     }
 }
 
+impl Outputs {
+    /// Finds the first spike of each output.
+    fn find(&mut self, log: &EventLog<'_>, tick_bits: u32) {
+        self.first.fill(SILENT);
+        for step in 0..log.steps() {
+            for (place, event) in log.range(step).zip(log.events(step)) {
+                let output = usize::from(event.neuron);
+                if self.first[output] == SILENT {
+                    self.first[output] = ticks(step, *event, tick_bits);
+                    self.places[output] = place;
+                }
+            }
+        }
+    }
+
+    /// Gives each first spike its error, and all others none.
+    fn assign(&self, log: &mut EventLog<'_>) {
+        let errors = log.errors_mut();
+        errors.fill(0);
+        for ((&first, &place), &error) in self.first.iter().zip(&self.places).zip(&self.errors) {
+            if first != SILENT {
+                errors[place] = error;
+            }
+        }
+    }
+}
+
+impl Counts {
+    /// Counts the spikes of one layer, from 0 for the input; `index` is the sample's within the run.
+    fn add(&mut self, layer: usize, log: &EventLog<'_>, index: u32, job: &Job<'_>) {
+        self.spikes[layer] += log.len() as u64;
+        let mut digest = 0u64;
+        for step in 0..log.steps() {
+            for event in log.events(step) {
+                let ticks = ticks(step, *event, job.model.tick_bits);
+                let hash = spike_hash(index, layer as u32, event.neuron.into(), ticks);
+                digest = digest.wrapping_add(hash);
+            }
+        }
+        self.spike_digest = self.spike_digest.wrapping_add(digest);
+        if let Some(layer) = layer.checked_sub(1).filter(|_| job.train) {
+            let spikes_of = &mut self.spikes_of[layer];
+            for event in log.all() {
+                spikes_of[usize::from(event.neuron)] += 1;
+            }
+        }
+    }
+}
+
+/// Time since the sample's start.
+fn ticks(step: usize, event: Event, tick_bits: u32) -> u32 {
+    ((step as u32) << tick_bits) + u32::from(event.offset)
+}
+
 impl Worker {
     fn new(model: &Model) -> Self {
         let limit = spikes_per_step(model.scheme, model.spikes_per_step);
         let widest = model.dims[1..].iter().max().copied().unwrap_or(0);
+        let outputs = model.dims[model.layers()];
         Self {
             layers: (0..model.layers())
                 .map(|layer| {
@@ -259,136 +420,100 @@ impl Worker {
                         scratch: vec![0; scratch_len(neurons)],
                         log: LogMemory::new(neurons * limit * model.steps, model.steps),
                         gradient: vec![0; inputs * neurons],
-                        spike_counts: vec![0; neurons],
                     }
                 })
                 .collect(),
             input: LogMemory::new(0, model.steps),
             sums: vec![0; widest * limit],
-            first: vec![SILENT; model.dims[model.layers()]],
-            silent_labels: vec![0; model.dims[model.layers()]],
-            spikes: vec![0; model.dims.len()],
-            spike_digest: 0,
-            statistics: Statistics::NEW,
+            outputs: Outputs {
+                first: vec![SILENT; outputs],
+                places: vec![0; outputs],
+                errors: vec![0; outputs],
+            },
+            counts: Counts {
+                silent_labels: vec![0; outputs],
+                spikes_of: model.dims[1..].iter().map(|&n| vec![0; n]).collect(),
+                spikes: vec![0; model.dims.len()],
+                spike_digest: 0,
+                statistics: Statistics::NEW,
+            },
         }
     }
 
-    /// Forgets what the remedy for silent neurons counts over a minibatch.
-    fn begin_minibatch(&mut self) {
-        self.silent_labels.fill(0);
-        for layer in &mut self.layers {
-            layer.spike_counts.fill(0);
-        }
-    }
-
-    fn run(
-        &mut self,
-        job: &Job<'_>,
-        samples: &[&EncodedSample],
-        first: usize,
-    ) -> std::result::Result<Vec<Outcome>, LogFull> {
-        samples
-            .iter()
-            .enumerate()
-            .map(|(n, sample)| self.sample(job, sample, (first + n) as u32))
-            .collect()
-    }
-
-    fn sample(
-        &mut self,
-        job: &Job<'_>,
-        sample: &EncodedSample,
-        index: u32,
-    ) -> std::result::Result<Outcome, LogFull> {
-        let Self {
-            layers,
-            input,
-            sums,
-            first,
-            ..
-        } = self;
-        let model = job.model;
-        input.reserve(sample.events.len());
-        let input = &mut input.log();
-        let mut events = sample.events.iter().peekable();
-        for step in 0..model.steps {
-            while let Some(event) = events.next_if(|event| usize::from(event.step) == step) {
-                input.push(core_event(event), 0)?;
-            }
-            input.end_step()?;
-        }
-        let (mut layers, mut spike_counts): (Vec<_>, Vec<_>) = layers
-            .iter_mut()
-            .map(|memory| {
-                let layer = Layer {
-                    neurons: Neurons {
-                        membrane: &mut memory.membrane,
-                        current: &mut memory.current,
-                        scratch: &mut memory.scratch,
-                        activity: Activity::UNKNOWN,
-                    },
-                    log: memory.log.log(),
-                    gradient: &mut memory.gradient,
-                };
-                (layer, &mut memory.spike_counts)
-            })
-            .unzip();
-        let dynamics = model.dynamics();
-        let statistics = &mut self.statistics;
-        let kernels = &job.vectorised;
-        kernels.0.dispatch(ForwardPass {
-            dynamics: &dynamics,
-            weights: job.weights,
-            input,
-            layers: &mut layers,
-            statistics,
-        })?;
-
-        let logs = std::iter::once(&*input).chain(layers.iter().map(|layer| &layer.log));
-        for (number, log) in logs.enumerate() {
-            self.spikes[number] += log.len() as u64;
-            for step in 0..model.steps {
-                for event in log.events(step) {
-                    let ticks = ((step as u32) << model.tick_bits) + u32::from(event.offset);
-                    let hash = spike_hash(index, number as u32, event.neuron.into(), ticks);
-                    self.spike_digest = self.spike_digest.wrapping_add(hash);
-                }
-            }
-            if let Some(layer) = number.checked_sub(1).filter(|_| job.train) {
-                for event in log.all() {
-                    spike_counts[layer][usize::from(event.neuron)] += 1;
-                }
-            }
-        }
-
-        let output = &mut layers.last_mut().expect("a network has layers").log;
-        let places = first_spikes(output, model, first);
-        let mut errors = vec![0; first.len()];
-        let outcome = model.loss.evaluate(
-            &mut SoftwareExpLog,
-            first,
-            sample.label.into(),
-            &mut errors,
-            &mut statistics.saturations,
-        );
+    /// Works on samples as long as there are any; returns which they were, and what became of them.
+    fn run(&mut self, job: &Job<'_>) -> std::result::Result<Vec<(usize, Outcome)>, LogFull> {
         if job.train {
-            self.silent_labels[usize::from(sample.label)] += u32::from(outcome.label_silent);
-            output.errors_mut().fill(0);
-            for (place, error) in places.iter().zip(errors) {
-                if let Some(place) = *place {
-                    output.errors_mut()[place] = error;
-                }
-            }
-            kernels.0.dispatch(BackwardPass {
-                dynamics: &dynamics,
+            self.begin_minibatch();
+        }
+        let samples = job.samples.iter();
+        let most = samples.map(|sample| sample.events.len()).max().unwrap_or(0);
+        self.input.reserve(most);
+        let input = &mut self.input.log();
+        let layers = &mut self
+            .layers
+            .iter_mut()
+            .map(|memory| Layer {
+                neurons: Neurons {
+                    membrane: &mut memory.membrane,
+                    current: &mut memory.current,
+                    scratch: &mut memory.scratch,
+                    activity: Activity::UNKNOWN,
+                },
+                log: memory.log.log(),
+                gradient: &mut memory.gradient,
+            })
+            .collect::<Vec<_>>();
+        let mut outcomes = Vec::new();
+        loop {
+            let n = job.next.fetch_add(1, Ordering::Relaxed);
+            let Some(sample) = job.samples.get(n) else {
+                return Ok(outcomes);
+            };
+            fill(input, sample, job.model.steps)?;
+            let (outputs, counts) = (&mut self.outputs, &mut self.counts);
+            job.vectorised.0.dispatch(ForwardPass {
+                dynamics: job.dynamics,
                 weights: job.weights,
                 input,
-                layers: &mut layers,
-                sums,
-                statistics,
-            });
+                layers,
+                statistics: &mut counts.statistics,
+            })?;
+            let logs = std::iter::once(&*input).chain(layers.iter().map(|layer| &layer.log));
+            for (layer, log) in logs.enumerate() {
+                counts.add(layer, log, (job.first + n) as u32, job);
+            }
+            let output = &mut layers.last_mut().expect("a network has layers").log;
+            outputs.find(output, job.model.tick_bits);
+            let outcome = job.model.loss.evaluate(
+                &mut SoftwareExpLog,
+                &outputs.first,
+                sample.label.into(),
+                &mut outputs.errors,
+                &mut counts.statistics.saturations,
+            );
+            if job.train {
+                counts.silent_labels[usize::from(sample.label)] += u32::from(outcome.label_silent);
+                outputs.assign(output);
+                job.vectorised.0.dispatch(BackwardPass {
+                    dynamics: job.dynamics,
+                    weights: job.weights,
+                    input,
+                    layers,
+                    sums: &mut self.sums,
+                    statistics: &mut counts.statistics,
+                });
+            }
+            outcomes.push((n, outcome));
         }
-        Ok(outcome)
+    }
+
+    /// Forgets gradients, and what the remedy for silent neurons counts.
+    fn begin_minibatch(&mut self) {
+        self.counts.silent_labels.fill(0);
+        self.counts.spikes_of.iter_mut().for_each(|n| n.fill(0));
+        for layer in &mut self.layers {
+            layer.gradient.fill(0);
+        }
     }
 
     /// The spikes of the last sample, by layer.
@@ -477,22 +602,21 @@ impl pulp::WithSimd for BackwardPass<'_, '_> {
     }
 }
 
-/// Sets `first` to the time of the first spike of each output in ticks, and returns its place in
-/// the log.
-fn first_spikes(log: &EventLog<'_>, model: &Model, first: &mut [u32]) -> Vec<Option<usize>> {
-    let mut places = vec![None; first.len()];
-    first.fill(SILENT);
-    for step in 0..model.steps {
-        let start = log.range(step).start;
-        for (n, event) in log.events(step).iter().enumerate() {
-            let output = usize::from(event.neuron);
-            if places[output].is_none() {
-                places[output] = Some(start + n);
-                first[output] = ((step as u32) << model.tick_bits) + u32::from(event.offset);
-            }
+/// Writes a sample's spikes to the log of the input.
+fn fill(
+    log: &mut EventLog<'_>,
+    sample: &EncodedSample,
+    steps: usize,
+) -> std::result::Result<(), LogFull> {
+    log.clear();
+    let mut events = sample.events.iter().peekable();
+    for step in 0..steps {
+        while let Some(event) = events.next_if(|event| usize::from(event.step) == step) {
+            log.push(core_event(event), 0)?;
         }
+        log.end_step()?;
     }
-    places
+    Ok(())
 }
 
 impl Backend for Direct {
@@ -501,46 +625,40 @@ impl Backend for Direct {
     }
 
     fn train(&mut self, order: &[u32], batch: usize) -> Result<Tally> {
+        let batch = batch.max(1);
+        let (sets, network) = (&self.sets, &mut self.network);
         let mut tally = TallyBuilder::default();
-        let sets = std::mem::take(&mut self.sets);
         let result = order
-            .chunks(batch.max(1))
+            .chunks(batch)
             .enumerate()
             .try_for_each(|(number, minibatch)| {
                 let samples: Vec<_> = minibatch.iter().map(|&n| &sets.train[n as usize]).collect();
-                self.workers.iter_mut().for_each(Worker::begin_minibatch);
-                let outcomes = self.run(&samples, number * batch, true)?;
+                let outcomes = network.train(&samples, number * batch)?;
                 outcomes.iter().for_each(|outcome| tally.add(outcome));
-                self.update(minibatch.len() as u32);
                 Ok(())
             });
-        self.sets = sets;
-        let spikes = self.collect_counts();
+        let spikes = self.network.collect_counts();
         result.map(|()| tally.finish(spikes))
     }
 
     fn evaluate(&mut self, split: Split, samples: Range<usize>) -> Result<Tally> {
-        let sets = std::mem::take(&mut self.sets);
-        let samples: Vec<_> = sets.split(split)[samples].iter().collect();
-        let outcomes = self.run(&samples, 0, false);
-        self.sets = sets;
-        let spikes = self.collect_counts();
+        let samples: Vec<_> = self.sets.split(split)[samples].iter().collect();
+        let outcomes = self.network.run(&samples, 0, false);
+        let spikes = self.network.collect_counts();
         let mut tally = TallyBuilder::default();
         outcomes?.iter().for_each(|outcome| tally.add(outcome));
         Ok(tally.finish(spikes))
     }
 
     fn record(&mut self, sample: &EncodedSample) -> Result<SpikeRecord> {
-        check_sample(&self.model, sample)?;
-        let outcome = self.run(&[sample], 0, false)?[0];
-        let worker = &mut self.workers[0];
-        let layers = worker.record(&self.model, sample);
-        let first_spikes = worker
-            .first
-            .iter()
-            .map(|&t| (t != SILENT).then_some(t))
-            .collect();
-        self.collect_counts();
+        check_sample(&self.network.model, sample)?;
+        let network = &mut self.network;
+        let outcome = network.run(&[sample], 0, false)?[0];
+        let worker = &mut network.workers[0];
+        let layers = worker.record(&network.model, sample);
+        let first = worker.outputs.first.iter();
+        let first_spikes = first.map(|&t| (t != SILENT).then_some(t)).collect();
+        network.collect_counts();
         Ok(SpikeRecord {
             layers,
             first_spikes,
@@ -549,58 +667,60 @@ impl Backend for Direct {
     }
 
     fn predict(&mut self, samples: &[EncodedSample]) -> Result<Vec<Option<u8>>> {
+        let network = &mut self.network;
         samples
             .iter()
-            .try_for_each(|sample| check_sample(&self.model, sample))?;
-        let outcomes = self.run(&samples.iter().collect::<Vec<_>>(), 0, false)?;
-        self.collect_counts();
-        Ok(outcomes
+            .try_for_each(|sample| check_sample(&network.model, sample))?;
+        let samples: Vec<_> = samples.iter().collect();
+        let outcomes = network.run(&samples, 0, false);
+        network.collect_counts();
+        Ok(outcomes?
             .iter()
             .map(|outcome| outcome.prediction.map(|p| p as u8))
             .collect())
     }
 
     fn weights(&mut self) -> Result<Vec<LayerWeights>> {
-        Ok(self.weights.clone())
+        Ok(self.network.weights.clone())
     }
 
     fn set_weights(&mut self, weights: &[LayerWeights]) -> Result<()> {
-        self.model.check_weights(weights)?;
-        self.weights = weights.to_vec();
+        self.network.model.check_weights(weights)?;
+        self.network.weights = weights.to_vec();
         Ok(())
     }
 
     fn gradients(&mut self) -> Result<Vec<LayerGradient>> {
-        Ok(self.gradients.clone())
+        Ok(self.network.gradients.clone())
     }
 
     fn optimizer_state(&mut self) -> Result<OptimizerState> {
         Ok(OptimizerState {
-            step: self.progress.steps.into(),
-            first: self.first.clone(),
-            second: self.second.clone(),
-            learning_rate: self.progress.learning_rate,
-            beta1_power: self.progress.beta1_power,
-            beta2_power: self.progress.beta2_power,
+            step: self.network.progress.steps.into(),
+            first: self.network.first.clone(),
+            second: self.network.second.clone(),
+            learning_rate: self.network.progress.learning_rate,
+            beta1_power: self.network.progress.beta1_power,
+            beta2_power: self.network.progress.beta2_power,
         })
     }
 
     fn set_optimizer_state(&mut self, state: &OptimizerState) -> Result<()> {
         let fits = |moments: &[Vec<f32>]| {
-            moments.len() == self.first.len()
+            moments.len() == self.network.first.len()
                 && moments
                     .iter()
-                    .zip(&self.first)
+                    .zip(&self.network.first)
                     .all(|(a, b)| a.len() == b.len())
         };
         if !fits(&state.first) || !(fits(&state.second) || state.second.is_empty()) {
             return Err(Error::new("the optimiser's moments do not fit the network"));
         }
-        self.first.clone_from(&state.first);
+        self.network.first.clone_from(&state.first);
         if !state.second.is_empty() {
-            self.second.clone_from(&state.second);
+            self.network.second.clone_from(&state.second);
         }
-        self.progress = Progress {
+        self.network.progress = Progress {
             steps: u32::try_from(state.step)
                 .map_err(|_| Error::new("more than 2^32 minibatches were trained"))?,
             learning_rate: state.learning_rate,
@@ -611,11 +731,11 @@ impl Backend for Direct {
     }
 
     fn set_learning_rate(&mut self, rate: f32) -> Result<()> {
-        self.progress.learning_rate = rate;
+        self.network.progress.learning_rate = rate;
         Ok(())
     }
 
     fn counters(&mut self) -> Result<Counters> {
-        Ok(self.counters)
+        Ok(self.network.counters)
     }
 }

@@ -5,7 +5,7 @@ use eventprop_core::log::{Event, EventLog, LogFull, LoggedStep};
 use eventprop_core::loss::{LossError, Outcome, TimeToFirstSpike};
 use eventprop_core::neuron;
 use eventprop_core::numeric::{self, LOSS_FRACTION, STATE_FRACTION, Statistics};
-use eventprop_core::optimizer::{Method, Rounding, Settings, SilentNeurons};
+use eventprop_core::optimizer::{Method, Rounding, Settings, SilentNeurons, Stretch, Update};
 use eventprop_core::program::Kernels;
 use eventprop_core::state::Neurons;
 use eventprop_core::tables::{self, Coefficients, Dynamics, Peak, TableError, Tables};
@@ -292,14 +292,25 @@ pub fn add_statistics(counters: &mut Counters, statistics: &Statistics) {
 
 /// The kernels, built for the best vector instructions of the machine at hand.
 ///
-/// The same source compiled several times; one is chosen when the program starts. All arithmetic is
-/// on integers, so the bits are the same.
+/// The same source compiled several times; one is chosen when the program starts. The arithmetic of both
+/// passes is on integers, so the bits are the same.
 #[derive(Clone, Copy, Debug)]
 pub struct Vectorised(pub pulp::Arch);
 
 impl Default for Vectorised {
     fn default() -> Self {
         Self(pulp::Arch::new())
+    }
+}
+
+impl Vectorised {
+    /// [`Update::apply`]. Each operation on floating-point numbers is rounded by itself as IEEE 754
+    /// defines it, in vectors as elsewhere, so the bits are the same here, too.
+    ///
+    /// # Panics
+    /// As there.
+    pub fn update(&self, update: &Update, stretch: Stretch<'_>, statistics: &mut Statistics) {
+        self.0.dispatch(Descent(update, stretch, statistics));
     }
 }
 
@@ -380,6 +391,19 @@ impl pulp::WithSimd for Backward<'_, '_, '_> {
     }
 }
 
+/// Arguments of an update.
+struct Descent<'a>(&'a Update, Stretch<'a>, &'a mut Statistics);
+
+impl pulp::WithSimd for Descent<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: pulp::Simd>(self, _: S) {
+        let Self(update, stretch, statistics) = self;
+        update.apply_with(stretch, f32::sqrt, statistics);
+    }
+}
+
 /// Whether every event of a sample fits the network; a sample from elsewhere may not.
 ///
 /// # Errors
@@ -408,5 +432,220 @@ pub fn check_sample(model: &Model, sample: &EncodedSample) -> Result<()> {
             Err(Error::new("input events are not in order of time"))
         }
         None => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use eventprop_core::numeric::{ADJOINT_FRACTION, WEIGHT_LIMIT};
+    use eventprop_core::optimizer::Progress;
+    use proptest::collection::vec;
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// A weight with all that belongs to it.
+    #[derive(Clone, Debug, PartialEq)]
+    struct Weight {
+        weight: i32,
+        gradient: i64,
+        first: f32,
+        second: f32,
+    }
+
+    /// Where a stretch of weights lies, and what its neurons are given.
+    #[derive(Clone, Debug)]
+    struct Place {
+        layer: u8,
+        first_neuron: u16,
+        position: usize,
+        /// One of each neuron, or none at all.
+        bumps: Vec<i32>,
+        neurons: usize,
+    }
+
+    /// Every instruction set that this machine has.
+    fn instruction_sets() -> Vec<pulp::Arch> {
+        let mut sets = vec![pulp::Arch::Scalar, pulp::Arch::new()];
+        #[cfg(target_arch = "x86_64")]
+        sets.extend(pulp::x86::V3::try_new().map(pulp::Arch::V3));
+        sets
+    }
+
+    /// What a minibatch of `samples` samples does to one weight, the `n`th of its stretch; returns how
+    /// often it saturated.
+    fn update_one(
+        settings: &Settings,
+        progress: &Progress,
+        samples: u32,
+        place: &Place,
+        n: usize,
+        w: &mut Weight,
+    ) -> u64 {
+        let weight = w.weight as f32 / 1_048_576.0;
+        let scale = settings.tau_synapse_ms / ((1 << ADJOINT_FRACTION) as f32 * samples as f32);
+        let g = w.gradient as f32 * scale + weight * settings.weight_decay;
+        let step = match settings.method {
+            Method::Adam {
+                beta1,
+                beta2,
+                epsilon,
+            } => {
+                let [power1, power2] = [progress.beta1_power * beta1, progress.beta2_power * beta2];
+                w.first = w.first * beta1 + g * (1.0 - beta1);
+                w.second = w.second * beta2 + g * g * (1.0 - beta2);
+                let root = libm::sqrtf(w.second) * (1.0 / libm::sqrtf(1.0 - power2));
+                progress.learning_rate / (1.0 - power1) * w.first / (root + epsilon)
+            }
+            Method::Sgd { momentum } => {
+                w.first = w.first * momentum + g;
+                progress.learning_rate * w.first
+            }
+        };
+        let step = step * 1_048_576.0;
+        let step = (step + if step < 0.0 { -0.5 } else { 0.5 }) as i64;
+        let limit = i64::from(WEIGHT_LIMIT);
+        let moved = i64::from(w.weight) - step.clamp(-4 * limit, 4 * limit);
+        let (row, neuron) = (
+            (place.position + n) / place.neurons,
+            (place.position + n) % place.neurons,
+        );
+        let bump = place.bumps.get(neuron).copied().unwrap_or(0);
+        let bumped = moved.clamp(-limit, limit) + i64::from(bump);
+        let saturations = [moved, bumped].iter().filter(|w| w.abs() > limit).count();
+        let grid = 1 << settings.rounding.dropped_bits;
+        let up = match settings.rounding.stochastic_seed {
+            Some(seed) => {
+                let minibatch = murmur(murmur(progress.steps + 1) ^ seed);
+                let neuron = u32::from(place.first_neuron) + neuron as u32;
+                let number = u32::from(place.layer) << 24 ^ (row as u32) << 12 ^ neuron;
+                i64::from(murmur(number ^ minibatch)) % grid
+            }
+            None => grid / 2,
+        };
+        w.weight = ((bumped.clamp(-limit, limit) + up).div_euclid(grid) * grid) as i32;
+        saturations as u64
+    }
+
+    /// The last stage of MurmurHash3.
+    fn murmur(mut x: u32) -> u32 {
+        for (shift, factor) in [(16, 0x85EB_CA6B), (13, 0xC2B2_AE35)] {
+            x = (x ^ x >> shift).wrapping_mul(factor);
+        }
+        x ^ x >> 16
+    }
+
+    fn settings() -> impl Strategy<Value = Settings> {
+        let decay = || prop_oneof![Just(0.0f32), 0.0f32..0.9999];
+        let adam = (decay(), decay(), prop_oneof![Just(1e-8f32), 0.0f32..0.1]);
+        let method = prop_oneof![
+            3 => adam.prop_map(|(beta1, beta2, epsilon)| Method::Adam { beta1, beta2, epsilon }),
+            1 => decay().prop_map(|momentum| Method::Sgd { momentum }),
+        ];
+        let rounding = (
+            prop_oneof![Just(0u8), 0..=STATE_FRACTION as u8],
+            any::<Option<u32>>(),
+        );
+        (method, 0.0f32..0.1, 0.5f32..50.0, rounding).prop_map(
+            |(method, weight_decay, tau_synapse_ms, (dropped_bits, stochastic_seed))| Settings {
+                method,
+                weight_decay,
+                tau_synapse_ms,
+                silent_neurons: SilentNeurons::default(),
+                rounding: Rounding {
+                    dropped_bits,
+                    stochastic_seed,
+                },
+            },
+        )
+    }
+
+    fn weight() -> impl Strategy<Value = Weight> {
+        let gradient = prop_oneof![
+            Just(0),
+            -100_000i64..100_000,
+            any::<i32>().prop_map(i64::from),
+            any::<i64>(),
+        ];
+        let limits = prop_oneof![4 => -WEIGHT_LIMIT..=WEIGHT_LIMIT, 1 => Just(WEIGHT_LIMIT)];
+        (limits, gradient, -2.0f32..2.0, 0.0f32..2.0).prop_map(
+            |(weight, gradient, first, second)| Weight {
+                weight,
+                gradient,
+                first,
+                second,
+            },
+        )
+    }
+
+    fn place() -> impl Strategy<Value = Place> {
+        (1..40usize).prop_flat_map(|neurons| {
+            let bump = prop_oneof![3 => Just(0), 1 => -(1 << 21)..1 << 21];
+            let bumps = prop_oneof![Just(Vec::new()), vec(bump, neurons)];
+            (0..4u8, 0..4000u16, 0..400usize, bumps).prop_map(
+                move |(layer, first_neuron, position, bumps)| Place {
+                    layer,
+                    first_neuron,
+                    position,
+                    bumps,
+                    neurons,
+                },
+            )
+        })
+    }
+
+    proptest! {
+        /// With every instruction set the same bits as weight by weight.
+        #[test]
+        fn vectors_update_like_a_plain_loop(
+            settings in settings(),
+            weights in vec(weight(), 0..200),
+            place in place(),
+            samples in 1..100u32,
+            progress in (0..1000u32, 0.0f32..1.0, 0.0f32..1.0, 0.0f32..1.0).prop_map(
+                |(steps, learning_rate, beta1_power, beta2_power)| Progress {
+                    steps,
+                    learning_rate,
+                    beta1_power,
+                    beta2_power,
+                },
+            ),
+        ) {
+            let mut want = weights.clone();
+            let saturations: u64 = want
+                .iter_mut()
+                .enumerate()
+                .map(|(n, w)| update_one(&settings, &progress, samples, &place, n, w))
+                .sum();
+            for set in instruction_sets() {
+                let update = Update::begin(&settings, &mut progress.clone(), samples);
+                let mut statistics = Statistics::NEW;
+                let mut raw: Vec<_> = weights.iter().map(|w| w.weight).collect();
+                let mut first: Vec<_> = weights.iter().map(|w| w.first).collect();
+                let mut second: Vec<_> = weights.iter().map(|w| w.second).collect();
+                let gradients: Vec<_> = weights.iter().map(|w| w.gradient).collect();
+                Vectorised(set).update(
+                    &update,
+                    Stretch {
+                        layer: place.layer,
+                        first_neuron: place.first_neuron,
+                        neurons: place.neurons,
+                        position: place.position,
+                        weights: &mut raw,
+                        gradients: &gradients,
+                        first: &mut first,
+                        second: &mut second,
+                        bumps: &place.bumps,
+                    },
+                    &mut statistics,
+                );
+                for (n, want) in want.iter().enumerate() {
+                    let got = (raw[n], first[n].to_bits(), second[n].to_bits());
+                    let want = (want.weight, want.first.to_bits(), want.second.to_bits());
+                    prop_assert_eq!(got, want, "weight {} with {:?}", n, set);
+                }
+                prop_assert_eq!(statistics.saturations, saturations);
+            }
+        }
     }
 }
