@@ -240,20 +240,22 @@ fn latency_grows_by_five_cycles_a_hop() {
     let arrival = |to: PeId| {
         let list = [to.destination()];
         let mut chip = Chip::new(steady());
-        let mut programs = [
-            (
-                pe(1, 1, 0),
-                Station::sender(Fanout::Direct(&list), [key(1)]),
-            ),
-            (to, Station::receiver(1)),
-        ];
+        let mut sender = from_fn(|_: &mut [u64], pe: &mut Pe<'_>| {
+            // The receiver is asleep by then.
+            pe.delay_ns(10_000);
+            let sent = pe.try_send(Fanout::Direct(&list), key(1));
+            assert_eq!(sent, Ok(()));
+            Ok(Progress::Done)
+        });
+        let mut receiver = Station::receiver(1);
+        let mut programs: [(PeId, &mut dyn Program<Fault = PacketError>); 2] =
+            [(pe(1, 1, 0), &mut sender), (to, &mut receiver)];
         chip.run(&mut programs).unwrap();
-        match &programs[1].1 {
+        match receiver {
             Station::Receiver { packets, .. } => packets[0].0,
             Station::Sender { .. } => unreachable!(),
         }
     };
-    // Far enough that the receiver sleeps before the packet arrives.
     let base = arrival(pe(7, 5, 0));
     assert_eq!(arrival(pe(7, 6, 0)) - base, 5);
     assert_eq!(arrival(pe(7, 6, 3)) - base, 5);
@@ -325,6 +327,26 @@ fn a_busy_transmitter_refuses_and_wakes_its_program() {
         programs[0].1,
         Station::Sender { refused: 3.., .. }
     ));
+
+    // A program that waits for something else afterwards is left alone.
+    let mut packets = 20;
+    let program = from_fn(|_: &mut [u64], pe: &mut Pe<'_>| {
+        while packets > 0 {
+            match pe.try_send(Fanout::Direct(&list), key(1)) {
+                Ok(()) => packets -= 1,
+                Err(nb::Error::WouldBlock) => break,
+                Err(nb::Error::Other(error)) => return Err(error),
+            }
+        }
+        Ok(Progress::Idle)
+    });
+    let error = chip.run(&mut [(from, program)]).unwrap_err();
+    assert_eq!(
+        error,
+        RunError::Stalled {
+            waiting: vec![from]
+        }
+    );
 }
 
 /// Order in which 200 packets from four PEs reach another one, and the report of the run.

@@ -1,14 +1,15 @@
 //! The chip and its scheduler.
 
-use std::collections::VecDeque;
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
 
 use super::counters::{Counters, PeCounters};
 use super::engine::Job;
 use super::fault::{FaultPlan, Faults, PacketFault};
 use super::memory::Memories;
 use super::pe::Pe;
-use super::queue::{Event, Queue};
 use super::registers::Periphery;
+use super::ring::Ring;
 use super::router::Table;
 use super::{Program, Progress, number, pe, timing};
 use crate::dma::Address;
@@ -156,7 +157,8 @@ pub(super) struct Machine {
     pub(super) faults: Faults,
     pub(super) transmit_cycles: u64,
     pub(super) periphery: Periphery,
-    queue: Queue,
+    /// When PEs are to be polled. One that was roused earlier since then is in it for nothing.
+    wakes: BinaryHeap<Reverse<(u64, usize)>>,
     jitter_cycles: u32,
     time_limit: u64,
     counters: Counters,
@@ -165,9 +167,7 @@ pub(super) struct Machine {
 }
 
 pub(super) struct PeState {
-    pub(super) ring: VecDeque<Packet>,
-    ring_capacity: usize,
-    pub(super) ring_used: usize,
+    pub(super) ring: Ring,
     /// Packets were dropped and the program was not told yet.
     pub(super) overrun: bool,
     pub(super) job: Option<Job>,
@@ -197,9 +197,7 @@ impl Chip {
     pub fn new(config: Config) -> Self {
         let pes = (0..PES)
             .map(|number| PeState {
-                ring: VecDeque::new(),
-                ring_capacity: config.ring_words,
-                ring_used: 0,
+                ring: Ring::new(config.ring_words),
                 overrun: false,
                 job: None,
                 transmitter_free: 0,
@@ -227,7 +225,7 @@ impl Chip {
                 faults: Faults::new(&config.faults, number),
                 transmit_cycles: config.transmit_cycles.into(),
                 periphery: Periphery::default(),
-                queue: Queue::new(),
+                wakes: BinaryHeap::new(),
                 jitter_cycles: config.jitter_cycles,
                 time_limit: config.time_limit,
                 counters: Counters::default(),
@@ -256,6 +254,7 @@ impl Chip {
             state.activity = Activity::Off;
             state.done = false;
         }
+        machine.wakes.clear();
         let mut program_of = [None; PES];
         for (place, &(pe, _)) in programs.iter().enumerate() {
             let number = number(pe).ok_or(RunError::NoSuchPe { pe })?;
@@ -268,11 +267,27 @@ impl Chip {
             if place.is_some() {
                 let delay = machine.random_below(machine.jitter_cycles);
                 machine.wake(number, start + 1 + delay);
+                if let Some(arrival) = machine.pes[number].ring.next_arrival() {
+                    machine.rouse(number, arrival);
+                }
             }
         }
+        let result = self.schedule(programs, &program_of, start);
+        for number in 0..PES {
+            self.machine.arrive(number);
+        }
+        result
+    }
+
+    /// Polls programs, each when it is due, until all are done.
+    fn schedule<P: Program>(
+        &mut self,
+        programs: &mut [(PeId, P)],
+        program_of: &[Option<usize>; PES],
+        start: u64,
+    ) -> Result<RunReport, RunError<P::Fault>> {
         let mut running = programs.len();
         let mut polls = 0;
-        let mut events = Vec::new();
         let mut due = Vec::new();
         let waiting = |machine: &Machine| {
             (0..PES)
@@ -282,7 +297,10 @@ impl Chip {
         };
         while running > 0 {
             let machine = &mut self.machine;
-            let Some(now) = machine.queue.next_time() else {
+            let Some(&Reverse((now, _))) = machine.wakes.peek() else {
+                // Whatever is under way arrives before that is certain.
+                let arrivals = machine.pes.iter().filter_map(|pe| pe.ring.last_arrival());
+                machine.now = arrivals.fold(machine.now, u64::max);
                 return Err(RunError::Stalled {
                     waiting: waiting(machine),
                 });
@@ -297,25 +315,17 @@ impl Chip {
                 });
             }
             machine.now = now;
-            machine.queue.take(now, &mut events);
             due.clear();
-            for &event in &events {
-                match event {
-                    Event::Key { pe, key } => {
-                        let packet = Packet { key, payload: None };
-                        machine.deliver(pe.into(), packet);
-                    }
-                    Event::Payload { pe, key, payload } => {
-                        let payload = Some(payload);
-                        machine.deliver(pe.into(), Packet { key, payload });
-                    }
-                    Event::Wake { pe } => due.push(usize::from(pe)),
-                }
+            while let Some(&Reverse((at, number))) = machine.wakes.peek()
+                && at == now
+            {
+                machine.wakes.pop();
+                due.push(number);
             }
             machine.shuffle(&mut due);
             for &number in &due {
                 let machine = &mut self.machine;
-                // The PE may have been woken twice, or the event may be from an earlier run.
+                // The PE may have been roused earlier, or be due twice.
                 if machine.pes[number].activity != Activity::Awake(now) {
                     continue;
                 }
@@ -343,6 +353,7 @@ impl Chip {
 
     /// Polls a program once and decides when it is polled next.
     fn poll<P: Program>(&mut self, number: usize, program: &mut P) -> Result<Progress, P::Fault> {
+        self.machine.arrive(number);
         let mut memory = self.memories.take(number);
         let mut pe = Pe::new(number, &mut self.machine, &mut self.memories);
         let result = program.poll(bytemuck::cast_slice_mut(&mut memory), &mut pe);
@@ -352,15 +363,24 @@ impl Chip {
         let machine = &mut self.machine;
         let state = &mut machine.pes[number];
         state.busy_until = end;
+        state.send_refused &= state.transmitter_free > machine.now;
         state.counters.polls += 1;
         match result {
             Ok(Progress::Worked) => machine.wake(number, end),
             Ok(Progress::Idle) => {
                 state.counters.idle_polls += 1;
                 state.activity = Activity::Asleep;
-                let transmitter = state.send_refused.then_some(state.transmitter_free);
-                let engine = state.job.as_ref().map(Job::end);
-                if let Some(at) = [transmitter, engine, alarm].into_iter().flatten().min() {
+                let mut at = alarm.unwrap_or(u64::MAX);
+                if let Some(arrival) = state.ring.next_arrival() {
+                    at = at.min(arrival + timing::WAKE);
+                }
+                if state.send_refused {
+                    at = at.min(state.transmitter_free);
+                }
+                if let Some(job) = &state.job {
+                    at = at.min(job.end());
+                }
+                if at < u64::MAX {
                     machine.wake(number, at.max(end));
                 }
             }
@@ -370,7 +390,7 @@ impl Chip {
             }
             Err(_) => state.activity = Activity::Off,
         }
-        for number in machine.periphery.take_stirred() {
+        while let Some(number) = machine.periphery.take_stirred() {
             machine.rouse(number, end);
         }
         result
@@ -418,7 +438,7 @@ impl Chip {
     /// # Panics
     /// If the chip has no such PE.
     pub fn set_ring_words(&mut self, pe: PeId, words: usize) {
-        self.machine.pes[existing(pe)].ring_capacity = words;
+        self.machine.pes[existing(pe)].ring.set_capacity(words);
     }
 
     /// Replaces the plan of faults; what rules have counted so far is forgotten.
@@ -445,8 +465,10 @@ impl Chip {
 
     /// Packets on the network, and packets that wait in rings.
     pub fn packets_waiting(&self) -> (usize, usize) {
-        let rings = self.machine.pes.iter().map(|state| state.ring.len()).sum();
-        (self.machine.queue.packets(), rings)
+        let rings = self.machine.pes.iter().map(|state| state.ring.waiting());
+        rings.fold((0, 0), |(network, waiting), ring| {
+            (network + ring.0, waiting + ring.1)
+        })
     }
 
     /// Cycles since the chip was made.
@@ -495,18 +517,18 @@ impl Machine {
     #[inline]
     pub(super) fn send_to_router(&mut self, from: usize, packet: Packet, time: u64) {
         let (way, hops) = self.to_router[from];
-        self.counters.hops += u64::from(hops);
         let Some(route) = self.table.look_up(packet.key) else {
+            self.counters.hops += u64::from(hops);
             self.counters.router_misses += 1;
             return;
         };
+        self.counters.hops += u64::from(hops + route.hops);
         self.counters.router_hits += 1;
         self.counters.left_chip += u64::from(route.links);
-        self.counters.hops += u64::from(route.hops);
-        let mut index = 0;
-        while let Some((pe, latency)) = self.table.target(route, index) {
-            self.launch(pe, packet, time + way + latency);
-            index += 1;
+        let time = time + way;
+        for target in route.targets {
+            let target = self.table.target(target);
+            self.launch(target.pe.into(), packet, time + u64::from(target.latency));
         }
     }
 
@@ -525,7 +547,7 @@ impl Machine {
     fn launch(&mut self, to: usize, packet: Packet, time: u64) {
         let time = time + self.random_below(self.jitter_cycles);
         if self.faults.spare_packets() {
-            self.queue.push(time, arrival(to, packet));
+            self.send(to, packet, time);
         } else {
             self.launch_with_faults(to, packet, time);
         }
@@ -543,8 +565,7 @@ impl Machine {
             }
             (Some(PacketFault::Duplicate { later }), _) => {
                 self.counters.duplicated += 1;
-                let again = time + u64::from(later);
-                self.queue.push(again, arrival(to, packet));
+                self.send(to, packet, time + u64::from(later));
             }
             (Some(PacketFault::Corrupt { bits }), Some(payload)) => {
                 self.counters.corrupted += 1;
@@ -552,25 +573,23 @@ impl Machine {
             }
             (Some(PacketFault::Corrupt { .. }) | None, _) => {}
         }
-        self.queue.push(time, arrival(to, packet));
+        self.send(to, packet, time);
     }
 
-    /// Puts a packet into a ring.
+    /// Lets a packet arrive at a PE at `time`.
     #[inline]
-    fn deliver(&mut self, to: usize, packet: Packet) {
-        let now = self.now;
-        let state = &mut self.pes[to];
-        let used = state.ring_used + ring_words(packet);
-        if used <= state.ring_capacity {
-            state.ring.push_back(packet);
-            state.ring_used = used;
-            state.counters.delivered += 1;
-            state.counters.ring_peak_words = state.counters.ring_peak_words.max(used as u64);
-        } else {
-            state.overrun = true;
-            state.counters.dropped += 1;
+    fn send(&mut self, to: usize, packet: Packet, time: u64) {
+        // For one that comes before it, the PE was roused already.
+        if self.pes[to].ring.send(time, packet) {
+            self.rouse(to, time);
         }
-        self.rouse(to, now);
+    }
+
+    /// Puts the packets into a PE's ring that have reached it.
+    #[inline]
+    fn arrive(&mut self, number: usize) {
+        let state = &mut self.pes[number];
+        state.overrun |= state.ring.arrive(self.now, &mut state.counters);
     }
 
     /// Lets a PE's program be polled soon after `time`, for there are news for it.
@@ -590,9 +609,10 @@ impl Machine {
     }
 
     /// Lets a PE's program be polled at `time`.
+    #[inline]
     fn wake(&mut self, number: usize, time: u64) {
         self.pes[number].activity = Activity::Awake(time);
-        self.queue.push(time, Event::Wake { pe: number as u8 });
+        self.wakes.push(Reverse((time, number)));
     }
 
     /// A random number from 0 to `limit`.
@@ -601,25 +621,11 @@ impl Machine {
         (u64::from(self.rng.next()) * (u64::from(limit) + 1)) >> 32
     }
 
+    #[inline]
     fn shuffle(&mut self, pes: &mut [usize]) {
         for last in (1..pes.len()).rev() {
             let other = self.random_below(last as u32) as usize;
             pes.swap(last, other);
         }
-    }
-}
-
-/// Words that a packet takes in a ring.
-#[inline]
-pub(super) fn ring_words(packet: Packet) -> usize {
-    1 + usize::from(packet.payload.is_some())
-}
-
-#[inline]
-fn arrival(to: usize, packet: Packet) -> Event {
-    let (pe, key) = (to as u8, packet.key);
-    match packet.payload {
-        Some(payload) => Event::Payload { pe, key, payload },
-        None => Event::Key { pe, key },
     }
 }

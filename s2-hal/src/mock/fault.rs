@@ -244,6 +244,7 @@ impl Faults {
     }
 
     /// Whether a PE hangs instead of being polled.
+    #[inline]
     pub(super) fn hangs(&mut self, pe: usize) -> bool {
         let mut hangs = false;
         for (at, left) in &mut self.hangs {

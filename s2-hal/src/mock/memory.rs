@@ -40,6 +40,7 @@ impl Memories {
     }
 
     /// Takes the SRAM of PE number `pe` out.
+    #[inline]
     pub(super) fn take(&mut self, pe: usize) -> Box<[Block]> {
         match std::mem::replace(&mut self.sram[pe], Sram::Taken) {
             Sram::Here(memory) => memory,
@@ -49,6 +50,7 @@ impl Memories {
     }
 
     /// Puts it back.
+    #[inline]
     pub(super) fn put(&mut self, pe: usize, memory: Box<[Block]>) {
         self.sram[pe] = Sram::Here(memory);
     }

@@ -1,7 +1,7 @@
 //! What a program sees of its PE.
 
 use super::DmaError;
-use super::chip::{Machine, ring_words};
+use super::chip::Machine;
 use super::engine::Job;
 use super::memory::Memories;
 use super::registers::{Periphery, Surroundings};
@@ -61,6 +61,7 @@ pub struct Pe<'c> {
 }
 
 impl<'c> Pe<'c> {
+    #[inline]
     pub(super) fn new(number: usize, machine: &'c mut Machine, memories: &'c mut Memories) -> Self {
         Self {
             number,
@@ -73,6 +74,7 @@ impl<'c> Pe<'c> {
     }
 
     /// When the poll ends.
+    #[inline]
     pub(super) fn end(&self) -> u64 {
         if self.exact {
             self.time.max(self.machine.now + 1)
@@ -82,6 +84,7 @@ impl<'c> Pe<'c> {
     }
 
     /// When the program wants to be polled again at the latest, should it be idle.
+    #[inline]
     pub(super) fn alarm(&self) -> Option<u64> {
         self.alarm
     }
@@ -108,8 +111,7 @@ impl<'c> Pe<'c> {
     /// puts it into a ring ([`Registers::receive`](super::registers::Registers::receive)).
     pub fn take_arrival(&mut self) -> Option<Packet> {
         let state = &mut self.machine.pes[self.number];
-        let packet = state.ring.pop_front()?;
-        state.ring_used -= ring_words(packet);
+        let packet = state.ring.take()?;
         state.counters.received += 1;
         Some(packet)
     }
@@ -228,8 +230,7 @@ impl PacketReceiver for Pe<'_> {
             state.counters.overruns += 1;
             return Err(nb::Error::Other(PacketError::Overrun));
         }
-        let packet = state.ring.pop_front().ok_or(nb::Error::WouldBlock)?;
-        state.ring_used -= ring_words(packet);
+        let packet = state.ring.take().ok_or(nb::Error::WouldBlock)?;
         state.counters.received += 1;
         Ok(packet)
     }

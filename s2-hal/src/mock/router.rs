@@ -1,10 +1,11 @@
 //! The router's table, arranged for fast look-up.
 
 use std::collections::HashMap;
+use std::ops::Range;
 
 use super::{number, timing};
 use crate::router::Entry;
-use crate::topology::{self, PES};
+use crate::topology;
 
 /// Slots of the cache of recent keys.
 const CACHE: usize = 1 << CACHE_BITS;
@@ -15,15 +16,13 @@ const CACHE_BITS: u32 = if cfg!(miri) { 4 } else { 14 };
 pub(super) struct Table {
     routes: Vec<Route>,
     /// Targets of all routes, one after the other.
-    targets: Vec<u8>,
+    targets: Vec<Target>,
     /// One group per distinct mask, in the order of the groups' first entries.
     groups: Vec<Group>,
     /// Bits of a key that any entry looks at.
     relevant: u32,
     /// Relevant bits of a key and place of its route (or [`MISS`]), by a hash of these bits.
     cache: Vec<(u32, u32)>,
-    /// Cycles from the router to each PE.
-    latency: [u16; PES],
 }
 
 struct Group {
@@ -40,14 +39,23 @@ const MISS: u32 = u32::MAX;
 const EMPTY: u32 = u32::MAX - 1;
 
 /// Where the packets of an entry go.
-#[derive(Clone, Copy)]
+#[derive(Clone)]
 pub(super) struct Route {
-    start: u32,
-    end: u32,
+    /// Places of its [targets](Table::target).
+    pub(super) targets: Range<u32>,
     /// Number of links.
     pub(super) links: u32,
     /// Hops from the router to all QuadPEs of the route.
     pub(super) hops: u32,
+}
+
+/// A PE that packets go to.
+#[derive(Clone, Copy)]
+pub(super) struct Target {
+    /// Its number.
+    pub(super) pe: u8,
+    /// Cycles from the router to it.
+    pub(super) latency: u16,
 }
 
 impl Table {
@@ -59,11 +67,6 @@ impl Table {
             groups: Vec::new(),
             relevant: entries.iter().fold(0, |bits, entry| bits | entry.mask),
             cache: vec![(0, EMPTY); CACHE],
-            latency: std::array::from_fn(|pe| {
-                let pe = super::pe(pe);
-                let hops = topology::hops_to_router((pe.x, pe.y));
-                u16::try_from(u64::from(hops) * timing::HOP).unwrap_or(u16::MAX)
-            }),
         };
         let mut group_of = HashMap::new();
         for (place, entry) in (0_u32..).zip(entries) {
@@ -71,15 +74,18 @@ impl Table {
             let mut hops = 0;
             let mut last = None;
             for pe in entry.route.pes() {
+                let away = topology::hops_to_router((pe.x, pe.y));
                 // Core ids keep the PEs of a QuadPE together, and one packet serves them all.
                 if last.replace((pe.x, pe.y)) != Some((pe.x, pe.y)) {
-                    hops += topology::hops_to_router((pe.x, pe.y));
+                    hops += away;
                 }
-                table.targets.extend(number(pe).map(|number| number as u8));
+                table.targets.extend(number(pe).map(|number| Target {
+                    pe: number as u8,
+                    latency: away as u16 * timing::HOP as u16,
+                }));
             }
             table.routes.push(Route {
-                start,
-                end: table.targets.len() as u32,
+                targets: start..table.targets.len() as u32,
                 links: entry.route.links().count() as u32,
                 hops,
             });
@@ -112,7 +118,7 @@ impl Table {
         if place == MISS {
             None
         } else {
-            Some(self.routes[place as usize])
+            Some(self.routes[place as usize].clone())
         }
     }
 
@@ -130,11 +136,10 @@ impl Table {
         best
     }
 
-    /// PEs of a route, by number, with the cycles that a packet takes from the router.
+    /// A target of a route.
     #[inline]
-    pub(super) fn target(&self, route: Route, index: usize) -> Option<(usize, u64)> {
-        let pe = *self.targets[route.start as usize..route.end as usize].get(index)?;
-        Some((usize::from(pe), u64::from(self.latency[usize::from(pe)])))
+    pub(super) fn target(&self, place: u32) -> Target {
+        self.targets[place as usize]
     }
 }
 
@@ -184,9 +189,9 @@ mod tests {
                     let found = table.look_up(key);
                     prop_assert_eq!(found.is_some(), expected.is_some());
                     let (Some(found), Some(expected)) = (found, expected) else { continue };
-                    let targets: Vec<_> = (0..)
-                        .map_while(|i| table.target(found, i))
-                        .map(|(pe, _)| super::super::pe(pe))
+                    let targets: Vec<_> = found
+                        .targets
+                        .map(|place| super::super::pe(table.target(place).pe.into()))
                         .collect();
                     prop_assert_eq!(targets, expected.route.pes().collect::<Vec<_>>());
                     prop_assert_eq!(found.links as usize, expected.route.links().count());

@@ -17,8 +17,9 @@ pub(super) const ROUTER: u64 = 8;
 /// A PE, from an arrival to the first instruction of its program.
 pub(super) const WAKE: u64 = 60;
 
-/// A PE, for a poll that does nothing.
-pub(super) const POLL: u64 = 40;
+/// A PE, for a poll, beside what the operations in it cost: some hundred instructions, as programs take on an
+/// emulated PE.
+pub(super) const POLL: u64 = 400;
 
 /// A PE, to hand a packet to the transmitter, or to find it busy.
 pub(super) const SEND: u64 = 10;

@@ -161,9 +161,10 @@ impl Periphery {
         number(pe).is_some_and(|number| std::mem::take(&mut self.pes[number].released))
     }
 
-    /// Takes the numbers of PEs that should look at what has changed for them.
-    pub(in crate::mock) fn take_stirred(&mut self) -> Vec<usize> {
-        std::mem::take(&mut self.stirred)
+    /// Takes the number of a PE that should look at what has changed for it.
+    #[inline]
+    pub(in crate::mock) fn take_stirred(&mut self) -> Option<usize> {
+        self.stirred.pop()
     }
 
     /// When time alone raises a feed-through line that PE `id` has enabled, if it is not raised already.

@@ -1,0 +1,161 @@
+//! The receive ring of a PE, and what is on its way there.
+
+use std::collections::VecDeque;
+
+use super::counters::PeCounters;
+use crate::packet::Packet;
+
+/// A receive ring, and the packets that will reach it.
+///
+/// Nobody looks into a ring but its PE's program, so packets are put into it only when that is polled.
+pub(super) struct Ring {
+    packets: VecDeque<Packet>,
+    /// Words that these take.
+    used: usize,
+    /// Words that the ring has.
+    capacity: usize,
+    /// Packets under way with the times of their arrival, in the order of these; of one time, in the order
+    /// in which they were sent.
+    under_way: Vec<(u64, Packet)>,
+}
+
+impl Ring {
+    /// An empty ring.
+    pub(super) const fn new(capacity: usize) -> Self {
+        Self {
+            packets: VecDeque::new(),
+            used: 0,
+            capacity,
+            under_way: Vec::new(),
+        }
+    }
+
+    /// Sets the length in words; packets that wait in the ring stay.
+    pub(super) fn set_capacity(&mut self, words: usize) {
+        self.capacity = words;
+    }
+
+    /// Sends a packet that will arrive at `time`, later than any time that [`arrive`](Self::arrive) was
+    /// called with. Returns whether it will be the next one.
+    #[inline]
+    pub(super) fn send(&mut self, time: u64, packet: Packet) -> bool {
+        let mut place = self.under_way.len();
+        self.under_way.push((time, packet));
+        // It overtakes few others.
+        while place > 0 && self.under_way[place - 1].0 > time {
+            self.under_way.swap(place - 1, place);
+            place -= 1;
+        }
+        place == 0
+    }
+
+    /// Puts the packets into the ring that have arrived by `time`. Returns whether any was dropped because
+    /// the ring was full.
+    #[inline]
+    pub(super) fn arrive(&mut self, time: u64, counters: &mut PeCounters) -> bool {
+        let arrived = self.under_way.iter().take_while(|&&(at, _)| at <= time);
+        let arrived = arrived.count();
+        let before = counters.dropped;
+        for (_, packet) in self.under_way.drain(..arrived) {
+            let used = self.used + words(packet);
+            if used <= self.capacity {
+                self.packets.push_back(packet);
+                self.used = used;
+                counters.delivered += 1;
+            } else {
+                counters.dropped += 1;
+            }
+        }
+        counters.ring_peak_words = counters.ring_peak_words.max(self.used as u64);
+        counters.dropped > before
+    }
+
+    /// Takes the oldest packet out of the ring.
+    #[inline]
+    pub(super) fn take(&mut self) -> Option<Packet> {
+        let packet = self.packets.pop_front()?;
+        self.used -= words(packet);
+        Some(packet)
+    }
+
+    /// When the next packet arrives.
+    #[inline]
+    pub(super) fn next_arrival(&self) -> Option<u64> {
+        self.under_way.first().map(|&(at, _)| at)
+    }
+
+    /// When the last packet that is under way arrives.
+    pub(super) fn last_arrival(&self) -> Option<u64> {
+        self.under_way.last().map(|&(at, _)| at)
+    }
+
+    /// Packets under way, and packets in the ring.
+    pub(super) fn waiting(&self) -> (usize, usize) {
+        (self.under_way.len(), self.packets.len())
+    }
+}
+
+/// Words that a packet takes.
+#[inline]
+fn words(packet: Packet) -> usize {
+    1 + usize::from(packet.payload.is_some())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #![proptest_config(ProptestConfig {
+            failure_persistence: None,
+            ..ProptestConfig::default()
+        })]
+
+        /// Against a sorted list and a ring that packets reach one by one.
+        #[test]
+        #[cfg_attr(miri, ignore = "slow, and safe code")]
+        fn packets_come_in_the_order_of_time(
+            rounds in prop::collection::vec(
+                (prop::collection::vec((1_u64..200, any::<bool>()), 0..20), 0_u64..100, 0_usize..20),
+                1..40,
+            ),
+        ) {
+            const CAPACITY: usize = 12;
+            let mut ring = Ring::new(CAPACITY);
+            let mut counters = PeCounters::default();
+            let mut on_the_way: Vec<(u64, u32, Packet)> = Vec::new();
+            let mut arrived: VecDeque<Packet> = VecDeque::new();
+            let (mut now, mut sent, mut dropped) = (0, 0, 0);
+            for (sends, passes, takes) in rounds {
+                for (ahead, payload) in sends {
+                    let packet = Packet { key: sent, payload: payload.then_some(sent) };
+                    let first = on_the_way.iter().all(|&(at, ..)| at > now + ahead);
+                    prop_assert_eq!(ring.send(now + ahead, packet), first);
+                    on_the_way.push((now + ahead, sent, packet));
+                    sent += 1;
+                }
+                on_the_way.sort_by_key(|&(at, number, _)| (at, number));
+                prop_assert_eq!(ring.next_arrival(), on_the_way.first().map(|&(at, ..)| at));
+                now += passes;
+                let overrun = ring.arrive(now, &mut counters);
+                let before = dropped;
+                while on_the_way.first().is_some_and(|&(at, ..)| at <= now) {
+                    let (_, _, packet) = on_the_way.remove(0);
+                    let used: usize = arrived.iter().copied().map(words).sum();
+                    if used + words(packet) <= CAPACITY {
+                        arrived.push_back(packet);
+                    } else {
+                        dropped += 1;
+                    }
+                }
+                prop_assert_eq!(overrun, dropped > before);
+                prop_assert_eq!(counters.dropped, dropped);
+                prop_assert_eq!(ring.waiting(), (on_the_way.len(), arrived.len()));
+                for _ in 0..takes {
+                    prop_assert_eq!(ring.take(), arrived.pop_front());
+                }
+            }
+        }
+    }
+}
