@@ -5,10 +5,9 @@
 //! gradient of `w_ji` and sends `err = Σ_j w_ji (λV_j - λI_j)` back (Wunderlich and Pehle 2021).
 
 use crate::log::{Event, LoggedStep};
-use crate::neuron::high;
 use crate::numeric::{ADJOINT_LIMIT, Statistics, decay, divide_by_slope, saturate_short, scale};
-use crate::state::{Decay, Direction, LANES, Neurons};
-use crate::tables::{Dynamics, Scheme};
+use crate::state::{Decay, LANES, Neurons};
+use crate::tables::{Coefficients, Dynamics, Scheme};
 
 /// Takes a layer's adjoints from the end of one step to its start.
 ///
@@ -65,55 +64,36 @@ fn exact(
     statistics: &mut Statistics,
 ) {
     let end = own.step + 1;
-    neurons.wake_at(end);
-    if arrivals.is_empty() {
-        let mut last = None;
-        for event in own.events {
-            if last.replace(event.neuron) != Some(event.neuron) {
-                let neuron = usize::from(event.neuron);
-                neurons.catch_up_one(dynamics, Direction::Backward, neuron, end);
-            }
-        }
-    } else {
-        neurons.catch_up(dynamics, Direction::Backward, end);
+    if neurons.wake_at(end) {
+        neurons.clear_places();
     }
     exact_jumps(dynamics, &mut own, neurons, statistics);
+    if !arrivals.is_empty() {
+        neurons.take_all_to(dynamics, end);
+    }
     let jumps = &*own.errors;
 
     let post = neurons.len();
     for (a, arrival) in arrivals.iter().enumerate() {
         let offset = usize::from(arrival.offset);
-        let back = dynamics.over(dynamics.ticks() - offset);
-        let (es, em, kb) = (
-            back.current_decay,
-            back.membrane_decay,
-            back.membrane_to_current,
-        );
+        let back = dynamics.left(arrival);
         let row = usize::from(arrival.neuron) * post..(usize::from(arrival.neuron) + 1) * post;
         let (weights, gradient) = (&weights[row.clone()], &mut gradient[row]);
-        // λI(f) = es λI + kb λV, λV(f) = em λV. Adjoints are at most 2^25: no sum leaves an i64.
-        let current_at = |v: i32, i: i32| {
-            i.wrapping_add(high(
-                i64::from(i)
-                    .wrapping_mul(i64::from(es))
-                    .wrapping_add(i64::from(v).wrapping_mul(i64::from(kb))),
-            ))
+        let mut sum = match &error_sums {
+            Some(_) => {
+                let mut sum = 0i64;
+                add_gradient(back, neurons, gradient, |neuron, v_less_i| {
+                    let product = i64::from(weights[neuron]).wrapping_mul(v_less_i.into());
+                    // At most 4,095 products of 2^25 and 2^26.
+                    sum = sum.wrapping_add(product);
+                });
+                sum
+            }
+            None => {
+                add_gradient(back, neurons, gradient, |_, _| {});
+                0
+            }
         };
-        let state = neurons.membrane.iter().zip(neurons.current.iter());
-        let mut sum = 0i64;
-        if error_sums.is_some() {
-            for (((&v, &i), &w), g) in state.zip(weights).zip(gradient.iter_mut()) {
-                let i_at = current_at(v, i);
-                let v_at = v.wrapping_add(high(i64::from(v).wrapping_mul(i64::from(em))));
-                *g = g.wrapping_sub(i64::from(i_at));
-                sum =
-                    sum.wrapping_add(i64::from(w).wrapping_mul(i64::from(v_at.wrapping_sub(i_at))));
-            }
-        } else {
-            for ((&v, &i), g) in state.zip(gradient.iter_mut()) {
-                *g = g.wrapping_sub(i64::from(current_at(v, i)));
-            }
-        }
         // What the layer's own later spikes of this step did to the adjoints at this arrival.
         for (event, &jump) in own.events.iter().zip(jumps) {
             if event.offset > arrival.offset && jump != 0 {
@@ -133,23 +113,47 @@ fn exact(
         }
     }
 
-    // Neurons that have spiked go to the start of the step; all others may stay at its end.
-    let decay_step = Direction::Backward.decay(dynamics.step());
-    let mut last = None;
+    // Neurons that have spiked go to the start of the step; all others may stay where they are.
     for (event, &jump) in own.events.iter().zip(jumps) {
-        let neuron = usize::from(event.neuron);
-        if last.replace(neuron) != Some(neuron) {
-            let (i, v) = (&mut neurons.current[neuron], &mut neurons.membrane[neuron]);
-            ([*i], [*v]) = decay_step.apply::<1, 32>(&[*i], &[*v]);
-            neurons.stand_apart(neuron, own.step);
-        }
+        let place = neurons.take_to(dynamics, event.neuron.into(), own.step);
         let back = dynamics.over(usize::from(event.offset));
         // All are at most 2^25.
-        let (i, v) = (&mut neurons.current[neuron], &mut neurons.membrane[neuron]);
+        let (i, v) = (&mut neurons.current[place], &mut neurons.membrane[place]);
         let current = i.wrapping_add(scale(jump, back.membrane_to_current));
         let membrane = v.wrapping_add(decay(jump, back.membrane_decay));
         *i = saturate_short(current, ADJOINT_LIMIT, &mut statistics.saturations);
         *v = saturate_short(membrane, ADJOINT_LIMIT, &mut statistics.saturations);
+    }
+}
+
+/// Subtracts λI at an arrival from the gradient, and tells whose λV − λI is how much; `back` takes the
+/// adjoints to the arrival.
+#[inline(always)]
+fn add_gradient(
+    back: &Coefficients,
+    neurons: &Neurons<'_>,
+    gradient: &mut [i64],
+    mut tell: impl FnMut(usize, i32),
+) {
+    let decay = Decay::backward(back);
+    let (v, i, owners) = neurons.adjoints();
+    let (v, v_rest) = v.as_chunks::<LANES>();
+    let (i, i_rest) = i.as_chunks::<LANES>();
+    let (owners, owners_rest) = owners.as_chunks::<LANES>();
+    let mut add = |owner: i32, i: i32, v: i32| {
+        let neuron = owner as usize;
+        gradient[neuron] = gradient[neuron].wrapping_sub(i.into());
+        tell(neuron, v.wrapping_sub(i));
+    };
+    for ((v, i), owners) in v.iter().zip(i).zip(owners) {
+        let (i, v) = decay.apply::<LANES, 32>(i, v);
+        for lane in 0..LANES {
+            add(owners[lane], i[lane], v[lane]);
+        }
+    }
+    for ((v, i), &owner) in v_rest.iter().zip(i_rest).zip(owners_rest) {
+        let ([i], [v]) = decay.apply::<1, 32>(&[*i], &[*v]);
+        add(owner, i, v);
     }
 }
 
@@ -163,8 +167,8 @@ fn exact_jumps(
     for k in (0..own.events.len()).rev() {
         let Event { neuron, offset } = own.events[k];
         let back = dynamics.over(dynamics.ticks() - usize::from(offset));
-        let membrane = neurons.membrane[usize::from(neuron)];
-        let mut numerator = decay(membrane, back.membrane_decay).wrapping_add(own.errors[k]);
+        let at_end = neurons.membrane_adjoint_at(dynamics, neuron.into(), own.step + 1);
+        let mut numerator = decay(at_end, back.membrane_decay).wrapping_add(own.errors[k]);
         // Later spikes of the same neuron stand right behind this one; at most seven do, and each
         // jump is at most 2^25.
         for later in k + 1..own.events.len() {
@@ -251,5 +255,150 @@ fn decay_all(neurons: &mut Neurons<'_>, decay: &Decay) {
     }
     for (v, i) in v_rest.iter_mut().zip(i_rest) {
         ([*i], [*v]) = decay.apply::<1, 32>(&[*i], &[*v]);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::vec;
+    use std::vec::Vec;
+
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::log::EventLog;
+    use crate::neuron::forward_step;
+    use crate::numeric::ONE;
+    use crate::state::scratch_len;
+    use crate::tables::{self, Tables};
+
+    const STEPS: usize = 40;
+    const INPUTS: usize = 4;
+
+    /// What a layer, or a part of one, came to: its spikes and slopes in order, the gradient `[post][pre]`, and
+    /// the sums for the layer above `[step][arrival]`.
+    #[derive(Debug, PartialEq)]
+    struct Outcome {
+        spikes: Vec<(usize, Event, i32, i32)>,
+        gradient: Vec<Vec<i64>>,
+        sums: Vec<Vec<i64>>,
+    }
+
+    /// Runs neurons `first..first + neurons` of a layer of `all` neurons forward and backward; the error of
+    /// a spike depends on nothing but the spike.
+    fn run(
+        weights: &[i32],
+        all: usize,
+        (first, neurons): (usize, usize),
+        arrivals: &[(usize, Event)],
+    ) -> Outcome {
+        let mut ticks = [Coefficients::default(); 257];
+        tables::fill(&mut ticks, 1.0, 20.0, 5.0).unwrap();
+        let mut runs = [Coefficients::default(); tables::run_entries(STEPS)];
+        tables::fill_runs(&mut runs, 1.0, 20.0, 5.0);
+        let peaks = tables::peaks(1.0, 20.0, 5.0);
+        let tables = Tables {
+            ticks: &ticks,
+            runs: &runs,
+            peaks: &peaks,
+        };
+        let dynamics = Dynamics::new(Scheme::Exact, tables, 4, ONE >> 5).unwrap();
+        let weights: Vec<i32> = (0..INPUTS)
+            .flat_map(|input| &weights[input * all + first..][..neurons])
+            .copied()
+            .collect();
+        let arrivals = |step: usize| -> Vec<Event> {
+            let now = arrivals.iter().filter(|arrival| arrival.0 == step);
+            now.map(|&(_, event)| event).collect()
+        };
+
+        let (mut v, mut i) = (vec![0; neurons], vec![0; neurons]);
+        let mut scratch = vec![0; scratch_len(neurons)];
+        let mut neurons_state = Neurons::reset(&mut v, &mut i, &mut scratch);
+        let capacity = 4 * neurons * STEPS;
+        let (mut events, mut slopes, mut errors, mut ends) = (
+            vec![Event::default(); capacity],
+            vec![0; capacity],
+            vec![0; capacity],
+            [0; STEPS],
+        );
+        let mut log = EventLog::new(&mut events, &mut slopes, &mut errors, &mut ends);
+        let mut statistics = Statistics::NEW;
+        for step in 0..STEPS {
+            forward_step(
+                &dynamics,
+                &weights,
+                &arrivals(step),
+                &mut neurons_state,
+                &mut log,
+                &mut statistics,
+            )
+            .unwrap();
+            log.end_step().unwrap();
+        }
+        neurons_state.silence();
+        let mut gradient = vec![0; INPUTS * neurons];
+        let (mut sums, mut spikes) = (Vec::new(), Vec::new());
+        for step in (0..STEPS).rev() {
+            let own = log.step_mut(step);
+            for (event, error) in own.events.iter().zip(&mut *own.errors) {
+                let seed = (first + usize::from(event.neuron)) * 7919 + step * 104_729;
+                *error = (seed * 31 % 200_003) as i32 - 100_000;
+            }
+            let arrivals = arrivals(step);
+            let mut of_step = vec![0; arrivals.len()];
+            backward_step(
+                &dynamics,
+                &weights,
+                &mut gradient,
+                &arrivals,
+                own,
+                &mut neurons_state,
+                Some(&mut of_step),
+                &mut statistics,
+            );
+            sums.push(of_step);
+            let own = log.step_mut(step);
+            for ((event, &slope), &jump) in own.events.iter().zip(own.slopes).zip(&*own.errors) {
+                let neuron = event.neuron + first as u16;
+                spikes.push((step, Event { neuron, ..*event }, slope, jump));
+            }
+        }
+        spikes.sort_by_key(|&(step, event, ..)| (step, event.neuron, event.offset));
+        let of_neuron = |neuron| (0..INPUTS).map(move |input| input * neurons + neuron);
+        Outcome {
+            spikes,
+            gradient: (0..neurons)
+                .map(|neuron| of_neuron(neuron).map(|at| gradient[at]).collect())
+                .collect(),
+            sums,
+        }
+    }
+
+    proptest! {
+        /// A layer that is divided gives the same bits as in one piece, wherever it is cut and however its
+        /// neurons fall into blocks.
+        #[test]
+        fn a_divided_layer_gives_the_same_bits(
+            arrivals in prop::collection::vec((0..STEPS, 0u16..INPUTS as u16, 0u16..=256), 1..60),
+            weights in prop::collection::vec(-2 * ONE..5 * ONE, INPUTS * 27),
+            cut in 1usize..27,
+        ) {
+            const ALL: usize = 27;
+            let arrivals: Vec<_> = arrivals
+                .into_iter()
+                .map(|(step, neuron, offset)| (step, Event { neuron, offset }))
+                .collect();
+            let whole = run(&weights, ALL, (0, ALL), &arrivals);
+            let mut parts = run(&weights, ALL, (0, cut), &arrivals);
+            let rest = run(&weights, ALL, (cut, ALL - cut), &arrivals);
+            parts.spikes.extend(rest.spikes);
+            parts.spikes.sort_by_key(|&(step, event, ..)| (step, event.neuron, event.offset));
+            parts.gradient.extend(rest.gradient);
+            for (sums, more) in parts.sums.iter_mut().zip(rest.sums) {
+                sums.iter_mut().zip(more).for_each(|(sum, more)| *sum += more);
+            }
+            prop_assert_eq!(whole, parts);
+        }
     }
 }

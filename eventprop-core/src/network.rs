@@ -53,6 +53,10 @@ pub fn forward(
                 Some(emitted) => upstream.events(emitted),
                 None => &[],
             };
+            if arrivals.is_empty() && layer.neurons.rest(dynamics) {
+                layer.log.end_step()?;
+                continue;
+            }
             kernels.forward_step(
                 dynamics,
                 weights,

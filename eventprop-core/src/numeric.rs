@@ -211,7 +211,11 @@ pub(crate) fn divide_by_slope(numerator: i32, slope: i32, saturations: &mut u64)
         .wrapping_mul(reciprocal)
         .wrapping_add(half)
         >> shift;
-    saturate(quotient, ADJOINT_LIMIT, saturations)
+    // Nearly always it fits: the clamp of a word is cheap.
+    match i32::try_from(quotient) {
+        Ok(quotient) => saturate_short(quotient, ADJOINT_LIMIT, saturations),
+        Err(_) => saturate(quotient, ADJOINT_LIMIT, saturations),
+    }
 }
 
 /// A real number as a weight (F20): to nearest, saturating at ±32.

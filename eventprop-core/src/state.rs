@@ -1,13 +1,25 @@
-//! State of a layer's neurons, and the free run of neurons that nothing happens to.
+//! State of a layer's neurons, and which of them need work.
 //!
 //! Between arriving spikes most neurons of a layer cannot spike, and their state only decays. In
-//! [`Scheme::Exact`](crate::tables::Scheme::Exact) it is left as it is, and taken over all the steps
-//! at once when it is needed: with one rounding, not one per step. So a step costs what happens in it.
+//! [`Scheme::Exact`](crate::tables::Scheme::Exact) it is left as it is, and taken over all the steps at
+//! once when spikes arrive: with one rounding, not one per step. So a step costs what happens in it.
+//!
+//! - *Forward*, the state of a layer stands at one boundary between steps. A neuron that may rise above
+//!   threshold is put on a list, which holds its state from then on, and is advanced step by step; once it
+//!   no longer may, it stays on the list, at a boundary of its own, until spikes arrive.
+//! - *Backward*, only a neuron that has spiked has adjoints: these are kept in the order in which neurons
+//!   first are given some. Those of a neuron are taken over a stretch of time when spikes had arrived in it,
+//!   or the neuron had spiked.
+//!
+//! When a state is rounded depends on the neuron and on what arrives, not on what its neighbours do: the bits
+//! are the same for a layer in one piece and for one that is divided among PEs.
 //!
 //! On the host everything is inlined into one function that is built for the vector instructions of the
 //! machine; on a PE code memory is short, and a call costs little.
 
-use crate::tables::{Coefficients, Dynamics, RUN_FRACTION};
+use crate::neuron::high;
+use crate::numeric::{ONE, STATE_LIMIT};
+use crate::tables::{Coefficients, Dynamics, RUN_FRACTION, Scheme};
 
 /// Neurons that are computed together: a vector register's worth on the host, one on a Cortex-M4,
 /// where anything more would only spill registers.
@@ -19,47 +31,12 @@ pub(crate) const fn whole_blocks(neurons: usize, lanes: usize) -> usize {
     neurons - neurons % lanes
 }
 
-/// Mark of a neuron whose state stands where that of most others does.
-const WITH_OTHERS: u16 = u16::MAX;
-/// Mark of a neuron that is advanced step by step, since it may rise above threshold.
-const RISING: u16 = u16::MAX - 1;
+/// Membrane, among the others, of a neuron that is on the list: below any that a neuron can have. What
+/// becomes of it there is not used.
+pub(crate) const PARKED: i32 = -STATE_LIMIT - ONE;
 
-/// Which way time runs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Direction {
-    /// The current drives the membrane.
-    Forward,
-    /// The membrane's adjoint drives the current's.
-    Backward,
-}
-
-impl Direction {
-    /// The decay of the two variables.
-    #[inline(always)]
-    pub(crate) fn decay(self, over: &Coefficients) -> Decay {
-        match self {
-            Self::Forward => Decay {
-                driven: over.membrane_decay,
-                driver: over.current_decay,
-                coupling: over.current_to_membrane,
-            },
-            Self::Backward => Decay {
-                driven: over.current_decay,
-                driver: over.membrane_decay,
-                coupling: over.membrane_to_current,
-            },
-        }
-    }
-
-    /// The driven and the driving variable.
-    #[inline(always)]
-    fn roles<T>(self, membrane: T, current: T) -> (T, T) {
-        match self {
-            Self::Forward => (membrane, current),
-            Self::Backward => (current, membrane),
-        }
-    }
-}
+/// Place of a neuron that has no adjoints.
+const NO_PLACE: i32 = -1;
 
 /// Decay of two variables of which one drives the other.
 #[derive(Clone, Copy, Debug)]
@@ -73,6 +50,26 @@ pub(crate) struct Decay {
 }
 
 impl Decay {
+    /// Forward in time, the current drives the membrane.
+    #[inline(always)]
+    pub(crate) fn forward(over: &Coefficients) -> Self {
+        Self {
+            driven: over.membrane_decay,
+            driver: over.current_decay,
+            coupling: over.current_to_membrane,
+        }
+    }
+
+    /// Backward, the membrane's adjoint drives the current's.
+    #[inline(always)]
+    pub(crate) fn backward(over: &Coefficients) -> Self {
+        Self {
+            driven: over.current_decay,
+            driver: over.membrane_decay,
+            coupling: over.membrane_to_current,
+        }
+    }
+
     /// Both variables after the decay, each rounded once: driven, driver. The coefficients have
     /// `FRACTION` fraction bits.
     #[inline(always)]
@@ -81,18 +78,19 @@ impl Decay {
         driven: &[i32; L],
         driver: &[i32; L],
     ) -> ([i32; L], [i32; L]) {
-        let half = 1i64 << (FRACTION - 1);
         let (mut driven_1, mut driver_1) = ([0; L], [0; L]);
-        // Values are at most 2^29, coefficients 2^31: a product is at most 2^60. Factors and coupling of
-        // a decay add up to no more than one, so the results are no larger than the larger value.
+        // Values are at most 2^29 and doubled where a fraction bit is missing, coefficients 2^31: a product is
+        // at most 2^61. Factors and coupling of a decay add up to no more than one, so the results are no
+        // larger than the larger value.
+        let all_bits = |value: i32| i64::from(value.wrapping_shl(32 - FRACTION));
         for lane in 0..L {
-            let (x, y) = (i64::from(driven[lane]), i64::from(driver[lane]));
+            let (x, y) = (all_bits(driven[lane]), all_bits(driver[lane]));
             let dx = x
                 .wrapping_mul(i64::from(self.driven))
                 .wrapping_add(y.wrapping_mul(i64::from(self.coupling)));
             let dy = y.wrapping_mul(i64::from(self.driver));
-            driven_1[lane] = driven[lane].wrapping_add((dx.wrapping_add(half) >> FRACTION) as i32);
-            driver_1[lane] = driver[lane].wrapping_add((dy.wrapping_add(half) >> FRACTION) as i32);
+            driven_1[lane] = driven[lane].wrapping_add(high(dx));
+            driver_1[lane] = driver[lane].wrapping_add(high(dy));
         }
         (driven_1, driver_1)
     }
@@ -107,13 +105,14 @@ pub const fn scratch_len(neurons: usize) -> usize {
 /// State of a layer's neurons: membrane and current forward, their adjoints backward.
 #[derive(Debug)]
 pub struct Neurons<'m> {
-    /// V, or λV in the backward pass: `[neuron]`.
+    /// V: `[neuron]`. In the backward pass λV: `[neuron]` on the time grid, `[place]` in the exact scheme.
     pub membrane: &'m mut [i32],
-    /// I, or λI in the backward pass: `[neuron]`.
+    /// I, or λI in the backward pass, in the same order.
     pub current: &'m mut [i32],
-    /// Where each neuron's state stands, and lists of those that are not with the others:
-    /// [`scratch_len`] words in the exact scheme; not used, and may be empty, on the time grid.
-    pub scratch: &'m mut [u16],
+    /// Forward, the list of neurons that may rise, or might since spikes last arrived; backward, the
+    /// places of neurons: [`scratch_len`] words in the exact scheme; not used, and may be empty, on the
+    /// time grid.
+    pub scratch: &'m mut [i32],
     /// What is known of all of them.
     pub activity: Activity,
 }
@@ -125,63 +124,53 @@ pub struct Activity {
     /// Whether any state may differ from zero. Kernels skip a layer that sleeps; the bits are the
     /// same, since zero decays to zero.
     awake: bool,
-    /// Whether the neurons that may rise above threshold have been listed since the last arrivals.
-    listed: bool,
-    /// Boundary at which the state of most neurons stands.
+    /// Boundary at which all state stands that is not on the list.
     base: u16,
-    /// Number of neurons in the list of those that may rise.
+    /// Forward, number of neurons on the list; backward, of those that have adjoints.
+    listed: u16,
+    /// Number of neurons, at the front of the list, that may rise above threshold.
     rising: u16,
-    /// Number of neurons in the list of those whose state stands at a boundary of their own.
-    apart: u16,
 }
 
 impl Activity {
-    /// Nothing is known of the memory.
-    pub const UNKNOWN: Self = Self {
-        awake: true,
-        ..Self::ASLEEP
-    };
-
-    /// All state is zero.
+    /// All state is zero, whatever stands in memory.
     pub const ASLEEP: Self = Self {
         awake: false,
-        listed: false,
         base: 0,
+        listed: 0,
         rising: 0,
-        apart: 0,
     };
+}
 
-    /// Whether a forward step without arrivals changes nothing.
-    pub(crate) fn rests(&self) -> bool {
-        !self.awake || (self.listed && self.rising == 0)
-    }
+/// A neuron on the list.
+#[derive(Clone, Copy)]
+pub(crate) struct Listed {
+    pub(crate) neuron: usize,
+    /// Boundary at which its state stands, if it does not rise.
+    pub(crate) boundary: usize,
+    pub(crate) membrane: i32,
+    pub(crate) current: i32,
 }
 
 impl<'m> Neurons<'m> {
-    /// Takes state memory of `[neuron]` each and the scratch memory, and sets the state to zero.
+    /// Takes state memory of `[neuron]` each and the scratch memory; the state is zero.
     ///
     /// # Panics
     /// If the lengths differ.
-    pub fn reset(membrane: &'m mut [i32], current: &'m mut [i32], scratch: &'m mut [u16]) -> Self {
+    pub fn reset(membrane: &'m mut [i32], current: &'m mut [i32], scratch: &'m mut [i32]) -> Self {
         assert_eq!(membrane.len(), current.len());
         assert!(scratch.is_empty() || scratch.len() == scratch_len(membrane.len()));
-        let mut neurons = Self {
+        Self {
             membrane,
             current,
             scratch,
-            activity: Activity::UNKNOWN,
-        };
-        neurons.silence();
-        neurons
+            activity: Activity::ASLEEP,
+        }
     }
 
     /// Sets all state to zero: the start of a sample, or of its backward pass.
     pub fn silence(&mut self) {
-        if self.activity.awake {
-            self.membrane.fill(0);
-            self.current.fill(0);
-            self.activity = Activity::ASLEEP;
-        }
+        self.activity = Activity::ASLEEP;
     }
 
     /// Number of neurons.
@@ -196,6 +185,16 @@ impl<'m> Neurons<'m> {
         self.membrane.is_empty()
     }
 
+    /// Whether a step without arrivals changes nothing that is on record: no neuron will spike.
+    #[must_use]
+    #[inline]
+    pub fn rest(&self, dynamics: &Dynamics<'_>) -> bool {
+        match dynamics.scheme() {
+            Scheme::Exact => self.activity.rising == 0,
+            Scheme::Grid => !self.activity.awake,
+        }
+    }
+
     /// Whether any state may differ from zero.
     #[must_use]
     pub fn awake(&self) -> bool {
@@ -205,224 +204,368 @@ impl<'m> Neurons<'m> {
     /// Marks the state as no longer zero, on the time grid.
     #[inline(always)]
     pub(crate) fn wake(&mut self) {
-        self.activity.awake = true;
+        if self.wake_at(0) {
+            self.clear();
+        }
     }
 
-    /// Marks the state as no longer zero, and as standing at `boundary`, unless it already is.
+    /// Puts zeros into memory, where they were only meant.
     #[inline(always)]
-    pub(crate) fn wake_at(&mut self, boundary: usize) {
-        if !self.activity.awake {
+    pub(crate) fn clear(&mut self) {
+        self.membrane.fill(0);
+        self.current.fill(0);
+    }
+
+    /// Marks the state as no longer zero, and as standing at `boundary`, unless it already is. Says whether
+    /// it was not: what stands in memory is then of no meaning yet.
+    #[inline(always)]
+    pub(crate) fn wake_at(&mut self, boundary: usize) -> bool {
+        let slept = !self.activity.awake;
+        if slept {
             self.activity = Activity {
                 awake: true,
                 base: boundary as u16,
                 ..Activity::ASLEEP
             };
-            self.parts().0.fill(WITH_OTHERS);
         }
+        slept
     }
 
-    /// Where each neuron's state stands; the list of those that may rise; the list of those apart.
+    /// Boundary at which all state stands that is not on the list.
     #[inline(always)]
-    fn parts(&mut self) -> (&mut [u16], &mut [u16], &mut [u16]) {
-        let len = self.membrane.len();
-        let (marks, lists) = self.scratch.split_at_mut(len);
-        let (rising, apart) = lists.split_at_mut(len);
-        (marks, rising, apart)
+    pub(crate) fn base(&self) -> usize {
+        self.activity.base.into()
     }
 
-    /// Says that every state stands at `boundary`, where a kernel has taken it from the boundary
-    /// before.
+    /// Says that a kernel has taken it to another boundary.
     #[inline(always)]
     pub(crate) fn stand_at(&mut self, boundary: usize) {
         self.activity.base = boundary as u16;
-        self.activity.listed = false;
-    }
-
-    /// Takes every state to `boundary`.
-    #[cfg_attr(target_arch = "arm", inline(never))]
-    #[cfg_attr(not(target_arch = "arm"), inline(always))]
-    pub(crate) fn catch_up(
-        &mut self,
-        dynamics: &Dynamics<'_>,
-        direction: Direction,
-        boundary: usize,
-    ) {
-        let Activity {
-            base,
-            rising,
-            apart,
-            ..
-        } = self.activity;
-        for at in 0..usize::from(apart) {
-            let neuron = usize::from(self.parts().2[at]);
-            self.catch_up_one(dynamics, direction, neuron, boundary);
-        }
-        let mut steps = usize::from(base).abs_diff(boundary);
-        while steps > 0 {
-            let run = steps.min(dynamics.longest_run());
-            self.run_others(&direction.decay(dynamics.over_steps(run)), direction);
-            steps -= run;
-        }
-        let (marks, list_rising, list_apart) = self.parts();
-        let rising = list_rising[..usize::from(rising)].iter();
-        for &neuron in rising.chain(&list_apart[..usize::from(apart)]) {
-            marks[usize::from(neuron)] = WITH_OTHERS;
-        }
-        self.activity = Activity {
-            awake: true,
-            base: boundary as u16,
-            ..Activity::ASLEEP
-        };
-    }
-
-    /// Takes the state of one neuron to `boundary`. It is on record as standing where it did until
-    /// [`stand_apart`](Self::stand_apart) says otherwise.
-    #[cfg_attr(target_arch = "arm", inline(never))]
-    #[cfg_attr(not(target_arch = "arm"), inline(always))]
-    pub(crate) fn catch_up_one(
-        &mut self,
-        dynamics: &Dynamics<'_>,
-        direction: Direction,
-        neuron: usize,
-        boundary: usize,
-    ) {
-        let mark = self.scratch[neuron];
-        let stands = if mark == WITH_OTHERS {
-            self.activity.base
-        } else {
-            mark
-        };
-        let mut steps = usize::from(stands).abs_diff(boundary);
-        let (v, i) = (&mut self.membrane[neuron], &mut self.current[neuron]);
-        let (driven, driver) = direction.roles(v, i);
-        while steps > 0 {
-            let run = steps.min(dynamics.longest_run());
-            let decay = direction.decay(dynamics.over_steps(run));
-            ([*driven], [*driver]) = decay.apply::<1, RUN_FRACTION>(&[*driven], &[*driver]);
-            steps -= run;
-        }
-    }
-
-    /// Says that the state of a neuron stands at `boundary`, whatever the others do.
-    #[inline(always)]
-    pub(crate) fn stand_apart(&mut self, neuron: usize, boundary: usize) {
-        let before = core::mem::replace(&mut self.scratch[neuron], boundary as u16);
-        if before == WITH_OTHERS || before == RISING {
-            let at = usize::from(self.activity.apart);
-            self.parts().2[at] = neuron as u16;
-            self.activity.apart += 1;
-        }
-    }
-
-    /// Takes all neurons that stand with the others over a free run.
-    #[cfg_attr(target_arch = "arm", inline(never))]
-    #[cfg_attr(not(target_arch = "arm"), inline(always))]
-    fn run_others(&mut self, decay: &Decay, direction: Direction) {
-        let len = self.membrane.len();
-        let marks = &self.scratch[..len];
-        let (driven, driver) = direction.roles(&mut *self.membrane, &mut *self.current);
-        let (marks, marks_rest) = marks.as_chunks::<LANES>();
-        let (driven, driven_rest) = driven.as_chunks_mut::<LANES>();
-        let (driver, driver_rest) = driver.as_chunks_mut::<LANES>();
-        run_blocks(decay, driven, driver, marks);
-        if LANES == 1 {
-            return;
-        }
-        run_blocks(
-            decay,
-            driven_rest.as_chunks_mut::<1>().0,
-            driver_rest.as_chunks_mut::<1>().0,
-            marks_rest.as_chunks::<1>().0,
-        );
-    }
-
-    /// Lists the neurons that may rise above threshold without further arrivals, unless that was done
-    /// since the last ones. All states stand together then.
-    #[cfg_attr(target_arch = "arm", inline(never))]
-    #[cfg_attr(not(target_arch = "arm"), inline(always))]
-    pub(crate) fn list_rising(&mut self, dynamics: &Dynamics<'_>) {
-        if self.activity.listed {
-            return;
-        }
-        self.activity.listed = true;
-        let len = self.membrane.len();
-        let (marks, lists) = self.scratch.split_at_mut(len);
-        let mut rising = 0;
-        let blocks = whole_blocks(len, LANES);
-        let (v, v_rest) = self.membrane.as_chunks::<LANES>();
-        let (i, i_rest) = self.current.as_chunks::<LANES>();
-        let mut list = |neuron: usize| {
-            marks[neuron] = RISING;
-            lists[rising] = neuron as u16;
-            rising += 1;
-        };
-        let peaks = dynamics.peaks();
-        for (block, (v, i)) in v.iter().zip(i).enumerate() {
-            // Most blocks hold no such neuron, and this is fast to see.
-            if LANES == 1 && peaks.stays_below(v[0], i[0]) {
-                continue;
-            }
-            let mut rises = [0u32; LANES];
-            for lane in 0..LANES {
-                rises[lane] = u32::from(peaks.may_rise(v[lane], i[lane])) << lane;
-            }
-            let mut some = rises.iter().fold(0, |some, rises| some | rises);
-            while some != 0 {
-                list(block * LANES + some.trailing_zeros() as usize);
-                some &= some - 1;
-            }
-        }
-        for (rest, (&v, &i)) in v_rest.iter().zip(i_rest).enumerate() {
-            if peaks.may_rise(v, i) {
-                list(blocks + rest);
-            }
-        }
-        self.activity.rising = rising as u16;
-    }
-
-    /// Number of neurons that may rise above threshold.
-    #[inline(always)]
-    pub(crate) fn rising(&self) -> usize {
-        usize::from(self.activity.rising)
-    }
-
-    /// The neuron at a place of the list of those that may rise.
-    #[inline(always)]
-    pub(crate) fn rising_at(&self, place: usize) -> usize {
-        usize::from(self.scratch[self.membrane.len() + place])
-    }
-
-    /// Puts a neuron that goes on rising to a place of the list.
-    #[inline(always)]
-    pub(crate) fn keep_rising(&mut self, place: usize, neuron: usize) {
-        let len = self.membrane.len();
-        self.scratch[len + place] = neuron as u16;
-    }
-
-    /// Says how many neurons of the list go on rising.
-    #[inline(always)]
-    pub(crate) fn set_rising(&mut self, count: usize) {
-        self.activity.rising = count as u16;
     }
 }
 
-/// Takes the neurons that stand with the others over a free run, block by block.
-#[inline(always)]
-fn run_blocks<const L: usize>(
-    decay: &Decay,
-    driven: &mut [[i32; L]],
-    driver: &mut [[i32; L]],
-    marks: &[[u16; L]],
-) {
-    for ((driven, driver), marks) in driven.iter_mut().zip(driver).zip(marks) {
-        if L == 1 && marks[0] != WITH_OTHERS {
-            continue;
-        }
-        let (driven_1, driver_1) = decay.apply::<L, RUN_FRACTION>(driven, driver);
-        for lane in 0..L {
-            let moves = marks[lane] == WITH_OTHERS;
-            driven[lane] = if moves { driven_1[lane] } else { driven[lane] };
-            driver[lane] = if moves { driver_1[lane] } else { driver[lane] };
+/// The list of the forward pass: `[rising][no longer rising]`.
+impl Neurons<'_> {
+    /// V and I of a neuron, wherever they are.
+    #[cfg(test)]
+    pub(crate) fn state_of(&mut self, neuron: usize) -> (i32, i32) {
+        let listed = (0..self.listed()).map(|place| self.at(place));
+        let found = listed.filter(|at| at.neuron == neuron).last();
+        found.map_or((self.membrane[neuron], self.current[neuron]), |at| {
+            (at.membrane, at.current)
+        })
+    }
+
+    /// Number of neurons on the list.
+    #[inline(always)]
+    pub(crate) fn listed(&self) -> usize {
+        self.activity.listed.into()
+    }
+
+    /// Number of those that may rise above threshold.
+    #[inline(always)]
+    pub(crate) fn rising(&self) -> usize {
+        self.activity.rising.into()
+    }
+
+    /// Membranes, currents, and names (with the boundary in the upper half) of the list.
+    #[inline(always)]
+    pub(crate) fn list(&mut self) -> (&mut [i32], &mut [i32], &mut [i32]) {
+        split(self.scratch, self.membrane.len())
+    }
+
+    /// The neuron at a place of the list.
+    #[inline(always)]
+    pub(crate) fn at(&mut self, place: usize) -> Listed {
+        let (membrane, current, names) = self.list();
+        let name = names[place].cast_unsigned();
+        Listed {
+            neuron: (name & 0xFFFF) as usize,
+            boundary: (name >> 16) as usize,
+            membrane: membrane[place],
+            current: current[place],
         }
     }
+
+    /// Advances the neurons at some places of the list, the last first, `L` at a time, up to such that hold
+    /// one above threshold or one that no longer rises.
+    #[inline(always)]
+    pub(crate) fn advance<const L: usize>(
+        &mut self,
+        decay: &Decay,
+        places: core::ops::Range<usize>,
+    ) -> Option<Advanced<L>> {
+        let (membrane, current, _) = self.list();
+        let (v, _) = membrane[places.clone()].as_chunks_mut::<L>();
+        let (i, _) = current[places.clone()].as_chunks_mut::<L>();
+        for (block, (v, i)) in v.iter_mut().zip(i).enumerate().rev() {
+            let before = (*v, *i);
+            (*v, *i) = decay.apply::<L, 32>(v, i);
+            let (mut above, mut falling) = (0, 0);
+            for lane in 0..L {
+                above |= u32::from(v[lane] > ONE) << lane;
+                falling |= u32::from(i[lane] <= v[lane]) << lane;
+            }
+            if above | falling != 0 {
+                return Some(Advanced {
+                    first: places.start + block * L,
+                    before,
+                    after: (*v, *i),
+                    above,
+                    falling,
+                });
+            }
+        }
+        None
+    }
+
+    /// Puts the state of the neuron at a place of the list.
+    #[inline(always)]
+    pub(crate) fn put_at(&mut self, place: usize, v: i32, i: i32) {
+        let (membrane, current, _) = self.list();
+        membrane[place] = v;
+        current[place] = i;
+    }
+
+    /// Lets a neuron stand with the others.
+    #[inline(always)]
+    pub(crate) fn put_among_others(&mut self, neuron: usize, v: i32, i: i32) {
+        self.membrane[neuron] = v;
+        self.current[neuron] = i;
+    }
+
+    /// Leaves the neuron at a place of the list there, with a new state.
+    #[inline(always)]
+    pub(crate) fn put_again(&mut self, place: usize, neuron: usize, v: i32, i: i32) {
+        self.membrane[neuron] = PARKED;
+        self.put_at(place, v, i);
+        self.list().2[place] = neuron as i32;
+    }
+
+    /// The states among the others, and the list to put neurons on.
+    #[inline(always)]
+    pub(crate) fn with_list(&mut self) -> (&mut [i32], &mut [i32], List<'_>) {
+        let (membrane, current, names) = split(self.scratch, self.membrane.len());
+        let list = List {
+            membrane,
+            current,
+            names,
+            listed: &mut self.activity.listed,
+        };
+        (self.membrane, self.current, list)
+    }
+
+    /// Puts a neuron at the end of the list.
+    #[inline(always)]
+    pub(crate) fn put_on_list(&mut self, neuron: usize, v: i32, i: i32) {
+        let (among_others, _, mut list) = self.with_list();
+        among_others[neuron] = PARKED;
+        list.push(neuron, v, i);
+    }
+
+    /// Leaves the neuron at a place of the list, which rises no longer, at a boundary.
+    #[inline(always)]
+    pub(crate) fn leave_at(&mut self, place: usize, boundary: usize) {
+        self.activity.rising -= 1;
+        let last = self.rising();
+        let (membrane, current, names) = self.list();
+        membrane.swap(place, last);
+        current.swap(place, last);
+        names.swap(place, last);
+        names[last] |= (boundary as u32).cast_signed() << 16;
+    }
+
+    /// Lets the neuron at a place of the list stand with the others again.
+    #[inline(always)]
+    pub(crate) fn put_back(&mut self, place: usize, neuron: usize, v: i32, i: i32) {
+        self.put_among_others(neuron, v, i);
+        self.activity.listed -= 1;
+        let last = self.listed();
+        let (membrane, current, names) = self.list();
+        membrane[place] = membrane[last];
+        current[place] = current[last];
+        names[place] = names[last];
+    }
+
+    /// Says that the whole list may rise.
+    #[inline(always)]
+    pub(crate) fn all_rise(&mut self) {
+        self.activity.rising = self.activity.listed;
+    }
+}
+
+/// Neurons of the list that were advanced by a step.
+pub(crate) struct Advanced<const L: usize> {
+    /// Place of the first.
+    pub(crate) first: usize,
+    /// V and I at the start of the step.
+    pub(crate) before: ([i32; L], [i32; L]),
+    /// V and I at its end.
+    pub(crate) after: ([i32; L], [i32; L]),
+    /// A bit for each that is above threshold.
+    pub(crate) above: u32,
+    /// A bit for each whose membrane is not below its current.
+    pub(crate) falling: u32,
+}
+
+/// The list of the forward pass, to be added to.
+pub(crate) struct List<'a> {
+    membrane: &'a mut [i32],
+    current: &'a mut [i32],
+    names: &'a mut [i32],
+    listed: &'a mut u16,
+}
+
+impl List<'_> {
+    /// Puts a neuron at its end.
+    #[inline(always)]
+    pub(crate) fn push(&mut self, neuron: usize, v: i32, i: i32) {
+        let place = usize::from(*self.listed);
+        self.membrane[place] = v;
+        self.current[place] = i;
+        self.names[place] = neuron as i32;
+        *self.listed += 1;
+    }
+}
+
+/// The adjoints of the backward pass: `[place]`, in the order in which neurons are first given one.
+impl Neurons<'_> {
+    /// Number of neurons that have adjoints.
+    #[inline(always)]
+    fn with_adjoints(&self) -> usize {
+        self.activity.listed.into()
+    }
+
+    /// Forgets the places of all neurons.
+    #[inline(always)]
+    pub(crate) fn clear_places(&mut self) {
+        self.list().0.fill(NO_PLACE);
+    }
+
+    /// Places of neurons, whose they are, and the boundary at which the adjoints there stand.
+    #[inline(always)]
+    fn places(&self) -> (&[i32], &[i32], &[i32]) {
+        let len = self.membrane.len();
+        let (places, rest) = self.scratch.split_at(len);
+        let (owners, boundaries) = rest.split_at(len);
+        (places, owners, boundaries)
+    }
+
+    /// λV of a neuron at a boundary; zero for one that has none.
+    #[inline(always)]
+    pub(crate) fn membrane_adjoint_at(
+        &self,
+        dynamics: &Dynamics<'_>,
+        neuron: usize,
+        boundary: usize,
+    ) -> i32 {
+        let (places, _, boundaries) = self.places();
+        usize::try_from(places[neuron]).map_or(0, |place| {
+            let mut composed = Coefficients::default();
+            let run = boundaries[place] as usize - boundary;
+            let over = dynamics.over_steps(run, &mut composed);
+            let v = &self.membrane[place];
+            let (_, [v]) = Decay::backward(over).apply::<1, RUN_FRACTION>(&[0], &[*v]);
+            v
+        })
+    }
+
+    /// Takes the adjoints of a neuron to a boundary; returns their place.
+    #[inline(always)]
+    pub(crate) fn take_to(
+        &mut self,
+        dynamics: &Dynamics<'_>,
+        neuron: usize,
+        boundary: usize,
+    ) -> usize {
+        let count = self.with_adjoints();
+        let (places, owners, boundaries) = split(self.scratch, self.membrane.len());
+        let place = if let Ok(place) = usize::try_from(places[neuron]) {
+            let (v, i) = (&mut self.membrane[place], &mut self.current[place]);
+            let run = boundaries[place] as usize - boundary;
+            let mut composed = Coefficients::default();
+            let decay = Decay::backward(dynamics.over_steps(run, &mut composed));
+            ([*i], [*v]) = decay.apply::<1, RUN_FRACTION>(&[*i], &[*v]);
+            place
+        } else {
+            places[neuron] = count as i32;
+            owners[count] = neuron as i32;
+            (self.membrane[count], self.current[count]) = (0, 0);
+            self.activity.listed += 1;
+            count
+        };
+        boundaries[place] = boundary as i32;
+        place
+    }
+
+    /// Takes all adjoints to a boundary.
+    #[inline(always)]
+    pub(crate) fn take_all_to(&mut self, dynamics: &Dynamics<'_>, boundary: usize) {
+        let count = self.with_adjoints();
+        let (_, _, boundaries) = split(self.scratch, self.membrane.len());
+        let (v, v_rest) = self.membrane[..count].as_chunks_mut::<LANES>();
+        let (i, i_rest) = self.current[..count].as_chunks_mut::<LANES>();
+        let (at, at_rest) = boundaries[..count].as_chunks_mut::<LANES>();
+        run_blocks(dynamics, boundary, v, i, at);
+        if LANES > 1 {
+            run_blocks(
+                dynamics,
+                boundary,
+                v_rest.as_chunks_mut::<1>().0,
+                i_rest.as_chunks_mut::<1>().0,
+                at_rest.as_chunks_mut::<1>().0,
+            );
+        }
+    }
+
+    /// λV, λI, and whose they are, `[place]`.
+    #[inline(always)]
+    pub(crate) fn adjoints(&self) -> (&[i32], &[i32], &[i32]) {
+        let count = self.with_adjoints();
+        let (_, owners, _) = self.places();
+        (
+            &self.membrane[..count],
+            &self.current[..count],
+            &owners[..count],
+        )
+    }
+}
+
+/// Takes adjoints to a boundary, each from its own.
+#[inline(always)]
+fn run_blocks<const L: usize>(
+    dynamics: &Dynamics<'_>,
+    boundary: usize,
+    v: &mut [[i32; L]],
+    i: &mut [[i32; L]],
+    at: &mut [[i32; L]],
+) {
+    let mut composed = Coefficients::default();
+    let mut decay = |at: i32| {
+        let run = at as usize - boundary;
+        Decay::backward(dynamics.over_steps(run, &mut composed))
+    };
+    for ((v, i), at) in v.iter_mut().zip(i).zip(at) {
+        let mut alike = true;
+        for lane in 1..L {
+            alike &= at[lane] == at[0];
+        }
+        if alike {
+            (*i, *v) = decay(at[0]).apply::<L, RUN_FRACTION>(i, v);
+        } else {
+            for lane in 0..L {
+                ([i[lane]], [v[lane]]) =
+                    decay(at[lane]).apply::<1, RUN_FRACTION>(&[i[lane]], &[v[lane]]);
+            }
+        }
+        at.fill(boundary as i32);
+    }
+}
+
+/// Three parts of `len` each.
+#[inline(always)]
+fn split(scratch: &mut [i32], len: usize) -> (&mut [i32], &mut [i32], &mut [i32]) {
+    let (first, rest) = scratch.split_at_mut(len);
+    let (second, third) = rest.split_at_mut(len);
+    (first, second, &mut third[..len])
 }

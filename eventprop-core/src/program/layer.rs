@@ -91,7 +91,7 @@ pub struct Layout {
     /// I or λI.
     pub current: Region<i32>,
     /// [`Neurons::scratch`].
-    pub scratch: Region<u16>,
+    pub scratch: Region<i32>,
     /// Spikes of the sample, in order of time.
     pub events: Region<Event>,
     /// Slope at each spike (F20).
@@ -338,7 +338,7 @@ impl<'m> Rest<'m> {
 }
 
 impl<'m> Arrays<'m> {
-    #[inline(never)]
+    #[inline(always)]
     fn new(layout: &Layout, mut cut: Cut<'m>) -> Self {
         Self {
             tables: Tables {
@@ -354,7 +354,7 @@ impl<'m> Arrays<'m> {
                 current: cut.take(layout.current),
                 scratch: cut.take(layout.scratch),
                 // What the program knows of them comes with each use.
-                activity: Activity::UNKNOWN,
+                activity: Activity::ASLEEP,
             },
             log: EventLog::new(
                 cut.take(layout.events),
@@ -475,7 +475,7 @@ impl Program for Layer {
         let up = Port::new(config.source, Direction::Upstream, config.upstream);
         self.backward_out.configure(up, config.window);
         // What is in the memory is not known.
-        self.activity = Activity::UNKNOWN;
+        self.activity = Activity::ASLEEP;
     }
 
     fn memory_bytes(config: &Config) -> usize {
@@ -793,7 +793,7 @@ impl Layer {
                 }
                 None => &[],
             };
-            let step = if arrivals.is_empty() && neurons.activity.rests() {
+            let step = if arrivals.is_empty() && neurons.rest(&dynamics) {
                 Ok(())
             } else {
                 kernels.forward_step(

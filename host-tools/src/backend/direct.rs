@@ -293,7 +293,7 @@ struct Worker {
 struct LayerMemory {
     membrane: Vec<i32>,
     current: Vec<i32>,
-    scratch: Vec<u16>,
+    scratch: Vec<i32>,
     log: LogMemory,
     gradient: Vec<i64>,
 }
@@ -457,7 +457,7 @@ impl Worker {
                     membrane: &mut memory.membrane,
                     current: &mut memory.current,
                     scratch: &mut memory.scratch,
-                    activity: Activity::UNKNOWN,
+                    activity: Activity::ASLEEP,
                 },
                 log: memory.log.log(),
                 gradient: &mut memory.gradient,
