@@ -190,14 +190,14 @@ impl Step<'_, '_, '_, '_> {
         let v = lanes_mut::<L>(self.neurons.membrane, first);
         let i = lanes_mut::<L>(self.neurons.current, first);
         let mut care = 0u32;
-        let peaks = self.dynamics.peaks();
         for lane in 0..L {
             (v[lane], i[lane]) = (v1[lane] as i32, i1[lane] as i32);
             let outside = (i64::from(v[lane]) != v1[lane])
                 | (i64::from(i[lane]) != i1[lane])
                 | outside(v[lane], i[lane]);
-            care |= u32::from(outside | peaks.may_rise(v[lane], i[lane])) << lane;
+            care |= u32::from(outside) << lane;
         }
+        care |= self.dynamics.peaks().may_rise(v, i);
         while care != 0 {
             let lane = care.trailing_zeros() as usize;
             care &= care - 1;
@@ -249,7 +249,7 @@ impl Step<'_, '_, '_, '_> {
         let mut at = first;
         for ((v, i), w) in v.iter_mut().zip(i).zip(w) {
             let (v0, (mut v1, mut i1)) = (*v, ([0; L], [0; L]));
-            let (mut stop, mut rises) = (false, 0u32);
+            let mut stop = false;
             for lane in 0..L {
                 let (v0, i0, w) = (v[lane], i[lane], w[lane]);
                 let (v, i) = (v0.wrapping_mul(2), i0.wrapping_mul(2));
@@ -265,9 +265,7 @@ impl Step<'_, '_, '_, '_> {
                 break;
             }
             (*v, *i) = (v1, i1);
-            for lane in 0..L {
-                rises |= u32::from(peaks.may_rise(v1[lane], i1[lane])) << lane;
-            }
+            let mut rises = peaks.may_rise(&v1, &i1);
             while rises != 0 {
                 let lane = rises.trailing_zeros() as usize;
                 rises &= rises - 1;

@@ -2,7 +2,6 @@
 
 use crate::log::Event;
 use crate::numeric;
-use crate::state::LANES;
 
 /// Which discretisation of the neuron's equations is computed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -403,7 +402,7 @@ impl<'t> Dynamics<'t> {
     /// "No" is certain; "yes" is a bound by [`Peak`]s.
     #[inline(always)]
     pub(crate) fn may_rise(&self, membrane: i32, current: i32) -> bool {
-        self.peaks().may_rise(membrane, current)
+        self.peaks().may_rise(&[membrane], &[current]) != 0
     }
 
     /// Where a neuron's membrane can get.
@@ -423,49 +422,52 @@ impl<'t> Dynamics<'t> {
 pub(crate) struct Peaks<'t>(&'t [Peak; PEAKS]);
 
 impl Peaks<'_> {
-    /// [`Dynamics::may_rise`].
+    /// [`Dynamics::may_rise`] of some neurons: a bit for each.
     #[inline(always)]
-    pub(crate) fn may_rise(&self, membrane: i32, current: i32) -> bool {
-        // A membrane above the current falls.
-        if LANES == 1 {
-            membrane > numeric::ONE || (current > membrane && self.exceed(membrane, current))
-        } else {
-            (membrane > numeric::ONE) | ((current > membrane) & self.exceed(membrane, current))
+    pub(crate) fn may_rise<const L: usize>(&self, membrane: &[i32; L], current: &[i32; L]) -> u32 {
+        let [first, second, third] = self.0;
+        if L == 1 {
+            let (v, i) = (membrane[0], current[0]);
+            // Where it matters, the membrane is at most 2^20.
+            let line = if i > v.max(0).wrapping_mul(4) {
+                first
+            } else if i > v.max(0).wrapping_mul(2) {
+                second
+            } else {
+                third
+            };
+            // A membrane above the current falls.
+            return u32::from(v > numeric::ONE || (i > v && line.exceeds(v, i)));
         }
+        // The same for vectors: all lines, and a choice.
+        let mut lines = [Peak::default(); L];
+        for lane in 0..L {
+            let (v, i) = (membrane[lane].max(0), current[lane]);
+            let pick = |first: i32, second: i32, third: i32| {
+                let later = if i > v.wrapping_mul(2) { second } else { third };
+                if i > v.wrapping_mul(4) { first } else { later }
+            };
+            lines[lane].membrane = pick(first.membrane, second.membrane, third.membrane);
+            lines[lane].current = pick(first.current, second.current, third.current);
+        }
+        let mut rises = 0;
+        for lane in 0..L {
+            let (v, i) = (membrane[lane], current[lane]);
+            let rising = (v > numeric::ONE) | ((i > v) & lines[lane].exceeds(v, i));
+            rises |= u32::from(rising) << lane;
+        }
+        rises
     }
+}
 
+impl Peak {
     /// Whether the bound is above the limit.
     #[inline(always)]
-    fn exceed(&self, membrane: i32, current: i32) -> bool {
-        // A membrane below zero reaches no more than one at zero.
-        let v = membrane.max(0);
-        // Where it matters, the membrane is at most 2^20.
-        let beyond_quarter = current <= v.wrapping_mul(4);
-        let beyond_half = current <= v.wrapping_mul(2);
-        let line = if LANES == 1 {
-            let [first, second, third] = self.0;
-            *match (beyond_quarter, beyond_half) {
-                (false, _) => first,
-                (true, false) => second,
-                (true, true) => third,
-            }
-        } else {
-            // By value, which vectors can do.
-            let [first, second, third] = *self.0;
-            let pick = |first, second, third| match (beyond_quarter, beyond_half) {
-                (false, _) => first,
-                (true, false) => second,
-                (true, true) => third,
-            };
-            Peak {
-                membrane: pick(first.membrane, second.membrane, third.membrane),
-                current: pick(first.current, second.current, third.current),
-            }
-        };
-        // States are at most 2^29, factors 2^30.
+    fn exceeds(&self, membrane: i32, current: i32) -> bool {
+        // States are at most 2^29, factors 2^30. A membrane below zero reaches no more than one at zero.
         let product = |state: i32, factor: i32| i64::from(state).wrapping_mul(factor.into());
-        let bound = product(v, line.membrane).wrapping_add(product(current, line.current));
-        (bound >> 32) as i32 > PEAK_LIMIT
+        let bound = product(membrane.max(0), self.membrane);
+        (bound.wrapping_add(product(current, self.current)) >> 32) as i32 > PEAK_LIMIT
     }
 }
 
@@ -573,10 +575,10 @@ mod tests {
                 (em + 1.0) * v + kf * i
             }).fold(f64::MIN, f64::max);
             let threshold = f64::from(numeric::ONE);
-            proptest::prop_assert!(highest < threshold || peaks.may_rise(membrane, current));
+            proptest::prop_assert!(highest < threshold || (peaks.may_rise(&[membrane], &[current]) != 0));
             // And for a membrane above zero it is not much above the truth.
             let close = highest > 0.95 * threshold || membrane < 0;
-            proptest::prop_assert!(close || !peaks.may_rise(membrane, current));
+            proptest::prop_assert!(close || !(peaks.may_rise(&[membrane], &[current]) != 0));
         }
     }
 }
