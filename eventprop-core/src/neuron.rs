@@ -644,8 +644,8 @@ impl<const L: usize> Sums<L> {
     fn add(&mut self, term: &Term, weights: &[i32; L]) {
         let (es, kf) = (i64::from(term.current), i64::from(term.membrane));
         // At most 32 products of 2^25 with 2^31 beside those of the state: below 2^63.
-        for lane in 0..L {
-            let w = i64::from(weights[lane]);
+        for (lane, &w) in weights.iter().enumerate() {
+            let w = i64::from(w);
             let (i, v) = (
                 &mut self.fraction_current[lane],
                 &mut self.fraction_membrane[lane],

@@ -1,7 +1,7 @@
 //! State of a layer's neurons, and which of them need work.
 //!
 //! Between arriving spikes most neurons of a layer cannot spike, and their state only decays. In
-//! [`Scheme::Exact`](crate::tables::Scheme::Exact) it is left as it is, and taken over all the steps at
+//! [`Scheme::Exact`] it is left as it is, and taken over all the steps at
 //! once when spikes arrive: with one rounding, not one per step. So a step costs what happens in it.
 //!
 //! - *Forward*, the state of a layer stands at one boundary between steps. A neuron that may rise above

@@ -459,7 +459,7 @@ impl Experiment {
                 epsilon: 1e-8,
                 momentum: 0.9,
                 weight_decay: 0.0,
-                learning_rate_decay: 0.95,
+                learning_rate_decay: 0.9,
                 decay_every: DecayEvery::Epoch,
                 weight_fraction_bits: WEIGHT_FRACTION_BITS,
                 weight_rounding: WeightRounding::Nearest,
@@ -514,6 +514,7 @@ impl Experiment {
                 },
                 optimizer: Optimizer {
                     weight_decay: 6.5e-4,
+                    learning_rate_decay: 0.95,
                     decay_every: DecayEvery::Minibatch,
                     ..exact.optimizer
                 },

@@ -703,13 +703,13 @@ mod tests {
     fn the_learning_rate_falls_by_the_factor_over_an_epoch() {
         let plan_epoch = plan(DecayEvery::Epoch);
         assert_eq!(plan_epoch.learning_rate(0, 4), 0.005);
-        assert_eq!(plan_epoch.learning_rate(2, 3), (0.005 * 0.95 * 0.95) as f32);
+        assert_eq!(plan_epoch.learning_rate(2, 3), (0.005 * 0.9 * 0.9) as f32);
         let plan_minibatch = plan(DecayEvery::Minibatch);
         assert_eq!(
             plan_minibatch.learning_rate(1, 0),
             plan_epoch.learning_rate(1, 0)
         );
         let ratio = plan_minibatch.learning_rate(0, 1) / plan_minibatch.learning_rate(0, 0);
-        assert!((ratio.powi(5) - 0.95).abs() < 1e-6);
+        assert!((ratio.powi(5) - 0.9).abs() < 1e-6);
     }
 }
