@@ -17,8 +17,8 @@ pub struct LogFull;
 
 /// The spikes of one layer over one sample: what the backward pass must remember of the forward one.
 ///
-/// Events stand in the order of steps, within a step in the order of neurons, and for one neuron in
-/// the order of time.
+/// Events stand in the order of steps, within a step in any order of neurons, and for one neuron together and
+/// in the order of time.
 #[derive(Debug)]
 pub struct EventLog<'m> {
     events: &'m mut [Event],

@@ -739,3 +739,49 @@ impl Backend for Direct {
         Ok(self.network.counters)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::super::model::instruction_sets;
+    use super::*;
+    use crate::experiment::{Experiment, Scheme};
+    use crate::training::{Plan, State};
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(24))]
+
+        /// Whatever the vector instructions, training gives the bits that it gives without any, in layers that
+        /// fill vectors and in others.
+        #[test]
+        fn every_instruction_set_gives_the_same_bits(
+            seed in 0u64..1000,
+            hidden in proptest::collection::vec(1usize..40, 1..3),
+            scheme in prop_oneof![Just(Scheme::Exact), Just(Scheme::Grid)],
+        ) {
+            let mut experiment = Experiment::default_for(scheme);
+            experiment.seed = seed;
+            experiment.network.hidden = hidden;
+            experiment.dataset.train_size = 40;
+            experiment.dataset.validation_size = 1;
+            experiment.dataset.test_size = 1;
+            experiment.backend.threads = Some(1);
+            let plan = Plan::new(experiment).unwrap();
+            let order: Vec<u32> = (0..40).collect();
+            let train = |set| {
+                let mut direct = Direct::new(plan.setup()).unwrap();
+                direct.network.vectorised = Vectorised(set);
+                direct.set_weights(&State::new(&plan).weights).unwrap();
+                let tally = direct.train(&order, 20).unwrap();
+                let Network { weights, gradients, counters, .. } = direct.network;
+                (weights, gradients, counters, tally)
+            };
+            let sets = instruction_sets();
+            let reference = train(sets[0]);
+            for &set in &sets[1..] {
+                prop_assert!(train(set) == reference, "{set:?}");
+            }
+        }
+    }
+}

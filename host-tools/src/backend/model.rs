@@ -435,6 +435,15 @@ pub fn check_sample(model: &Model, sample: &EncodedSample) -> Result<()> {
     }
 }
 
+/// Every instruction set that this machine has, from using none of its vectors on.
+#[cfg(test)]
+pub(super) fn instruction_sets() -> Vec<pulp::Arch> {
+    let mut sets = vec![pulp::Arch::Scalar, pulp::Arch::new()];
+    #[cfg(target_arch = "x86_64")]
+    sets.extend(pulp::x86::V3::try_new().map(pulp::Arch::V3));
+    sets
+}
+
 #[cfg(test)]
 mod tests {
     use eventprop_core::numeric::{ADJOINT_FRACTION, WEIGHT_LIMIT};
@@ -462,14 +471,6 @@ mod tests {
         /// One of each neuron, or none at all.
         bumps: Vec<i32>,
         neurons: usize,
-    }
-
-    /// Every instruction set that this machine has.
-    fn instruction_sets() -> Vec<pulp::Arch> {
-        let mut sets = vec![pulp::Arch::Scalar, pulp::Arch::new()];
-        #[cfg(target_arch = "x86_64")]
-        sets.extend(pulp::x86::V3::try_new().map(pulp::Arch::V3));
-        sets
     }
 
     /// What a minibatch of `samples` samples does to one weight, the `n`th of its stretch; returns how
