@@ -428,8 +428,15 @@ fn layer_pes(model: &Model, settings: &experiment::Backend, samples: Needs) -> R
             trial[layer] = parts;
             self::needed(model, samples, &trial, layer) <= DATA_BYTES
         });
+        let lack = if needed == usize::MAX {
+            format!(
+                "may emit more than {MAX_EVENTS_PER_STEP} spikes in a step from each, the most that packets can number"
+            )
+        } else {
+            format!("needs {needed} bytes of data memory each; a PE has {DATA_BYTES}")
+        };
         let message = format!(
-            "layer {} of {neurons} neurons on {} PE{} needs {needed} bytes of data memory each; a PE has {DATA_BYTES}",
+            "layer {} of {neurons} neurons on {} PE{} {lack}",
             layer + 1,
             chosen[layer],
             if chosen[layer] == 1 { "" } else { "s" },
