@@ -558,6 +558,23 @@ mod tests {
     }
 
     proptest::proptest! {
+        /// Vectors say of each neuron what is said of it alone: one form decides on a PE, the other on a host.
+        #[test]
+        fn vectors_agree_with_single_neurons(
+            states in proptest::collection::vec((-2 * numeric::ONE..=2 * numeric::ONE, -numeric::ONE..=9 * numeric::ONE), 8),
+            tau_m in 1.5..50.0f64,
+            tau_s in 1.5..50.0f64,
+        ) {
+            let lines = peaks(1.0, tau_m, tau_s);
+            let peaks = Peaks(&lines);
+            let (v, i): (std::vec::Vec<_>, std::vec::Vec<_>) = states.into_iter().unzip();
+            let together = peaks.may_rise::<8>(v.first_chunk().unwrap(), i.first_chunk().unwrap());
+            for lane in 0..8 {
+                let alone = peaks.may_rise(&[v[lane]], &[i[lane]]);
+                proptest::prop_assert_eq!(together >> lane & 1, alone);
+            }
+        }
+
         /// A neuron of which the bound says that it stays below the threshold does, at the end of every
         /// step.
         #[test]
