@@ -6,8 +6,9 @@
 
 use crate::log::{Event, LoggedStep};
 use crate::numeric::{ADJOINT_LIMIT, Statistics, decay, divide_by_slope, saturate_short, scale};
-use crate::state::{Decay, LANES, Neurons};
+use crate::state::{Decay, Neurons, whole_vectors};
 use crate::tables::{Coefficients, Dynamics, Scheme};
+use crate::vector::{MAX_LANES, Single, Vectors};
 
 /// Takes a layer's adjoints from the end of one step to its start.
 ///
@@ -22,7 +23,8 @@ use crate::tables::{Coefficients, Dynamics, Scheme};
 /// If `error_sums` is shorter than `arrivals`, or an arrival names a neuron that has no weights.
 #[inline(always)]
 #[allow(clippy::too_many_arguments)] // one kernel, eight tensors
-pub fn backward_step(
+pub fn backward_step<V: Vectors>(
+    vectors: V,
     dynamics: &Dynamics<'_>,
     weights: &[i32],
     gradient: &mut [i64],
@@ -40,12 +42,13 @@ pub fn backward_step(
     }
     match dynamics.scheme() {
         Scheme::Exact => exact(
-            dynamics, weights, gradient, arrivals, own, neurons, error_sums, statistics,
+            vectors, dynamics, weights, gradient, arrivals, own, neurons, error_sums, statistics,
         ),
         Scheme::Grid => {
             neurons.wake();
             grid(
-                dynamics, weights, gradient, arrivals, own, neurons, error_sums, statistics,
+                vectors, dynamics, weights, gradient, arrivals, own, neurons, error_sums,
+                statistics,
             );
         }
     }
@@ -53,7 +56,8 @@ pub fn backward_step(
 
 #[inline(always)]
 #[allow(clippy::too_many_arguments)]
-fn exact(
+fn exact<V: Vectors>(
+    vectors: V,
     dynamics: &Dynamics<'_>,
     weights: &[i32],
     gradient: &mut [i64],
@@ -69,7 +73,7 @@ fn exact(
     }
     exact_jumps(dynamics, &mut own, neurons, statistics);
     if !arrivals.is_empty() {
-        neurons.take_all_to(dynamics, end);
+        neurons.take_all_to(vectors, dynamics, end);
     }
     let jumps = &*own.errors;
 
@@ -82,7 +86,7 @@ fn exact(
         let mut sum = match &error_sums {
             Some(_) => {
                 let mut sum = 0i64;
-                add_gradient(back, neurons, gradient, |neuron, v_less_i| {
+                add_gradient(vectors, back, neurons, gradient, |neuron, v_less_i| {
                     let product = i64::from(weights[neuron]).wrapping_mul(v_less_i.into());
                     // At most 4,095 products of 2^25 and 2^26.
                     sum = sum.wrapping_add(product);
@@ -90,7 +94,7 @@ fn exact(
                 sum
             }
             None => {
-                add_gradient(back, neurons, gradient, |_, _| {});
+                add_gradient(vectors, back, neurons, gradient, |_, _| {});
                 0
             }
         };
@@ -129,7 +133,8 @@ fn exact(
 /// Subtracts λI at an arrival from the gradient, and tells whose λV − λI is how much; `back` takes the
 /// adjoints to the arrival.
 #[inline(always)]
-fn add_gradient(
+fn add_gradient<V: Vectors>(
+    x: V,
     back: &Coefficients,
     neurons: &Neurons<'_>,
     gradient: &mut [i64],
@@ -137,23 +142,29 @@ fn add_gradient(
 ) {
     let decay = Decay::backward(back);
     let (v, i, owners) = neurons.adjoints();
-    let (v, v_rest) = v.as_chunks::<LANES>();
-    let (i, i_rest) = i.as_chunks::<LANES>();
-    let (owners, owners_rest) = owners.as_chunks::<LANES>();
     let mut add = |owner: i32, i: i32, v: i32| {
         let neuron = owner as usize;
         gradient[neuron] = gradient[neuron].wrapping_sub(i.into());
         tell(neuron, v.wrapping_sub(i));
     };
-    for ((v, i), owners) in v.iter().zip(i).zip(owners) {
-        let (i, v) = decay.apply::<LANES, 32>(i, v);
-        for lane in 0..LANES {
-            add(owners[lane], i[lane], v[lane]);
+    let whole = if V::LANES > 1 {
+        whole_vectors::<V>(v.len())
+    } else {
+        0
+    };
+    for first in (0..whole).step_by(V::LANES) {
+        let (driven, driver) = (x.load(&i[first..]), x.load(&v[first..]));
+        let (driven, driver) = decay.apply::<32, V>(x, driven, driver);
+        let (mut i, mut v) = ([0; MAX_LANES], [0; MAX_LANES]);
+        x.store(driven, &mut i);
+        x.store(driver, &mut v);
+        for (lane, &owner) in owners[first..][..V::LANES].iter().enumerate() {
+            add(owner, i[lane], v[lane]);
         }
     }
-    for ((v, i), &owner) in v_rest.iter().zip(i_rest).zip(owners_rest) {
-        let ([i], [v]) = decay.apply::<1, 32>(&[*i], &[*v]);
-        add(owner, i, v);
+    for place in whole..v.len() {
+        let ([i], [v]) = decay.apply::<32, _>(Single, [i[place]], [v[place]]);
+        add(owners[place], i, v);
     }
 }
 
@@ -185,7 +196,8 @@ fn exact_jumps(
 
 #[inline(always)]
 #[allow(clippy::too_many_arguments)]
-fn grid(
+fn grid<V: Vectors>(
+    vectors: V,
     dynamics: &Dynamics<'_>,
     weights: &[i32],
     gradient: &mut [i64],
@@ -218,6 +230,7 @@ fn grid(
     let full = dynamics.step();
     // λI' = a λI + (1 - a) λV, λV' = b λV
     decay_all(
+        vectors,
         neurons,
         &Decay {
             driven: full.current_decay,
@@ -247,14 +260,17 @@ fn grid(
 
 /// Takes all adjoints over a step without jumps.
 #[inline(always)]
-fn decay_all(neurons: &mut Neurons<'_>, decay: &Decay) {
-    let (v, v_rest) = neurons.membrane.as_chunks_mut::<LANES>();
-    let (i, i_rest) = neurons.current.as_chunks_mut::<LANES>();
-    for (v, i) in v.iter_mut().zip(i) {
-        (*i, *v) = decay.apply::<LANES, 32>(i, v);
+fn decay_all<V: Vectors>(x: V, neurons: &mut Neurons<'_>, decay: &Decay) {
+    let (v, i) = (&mut *neurons.membrane, &mut *neurons.current);
+    let whole = whole_vectors::<V>(v.len());
+    for first in (0..whole).step_by(V::LANES) {
+        let (i, v) = (&mut i[first..], &mut v[first..]);
+        let (driven, driver) = decay.apply::<32, V>(x, x.load(i), x.load(v));
+        x.store(driven, i);
+        x.store(driver, v);
     }
-    for (v, i) in v_rest.iter_mut().zip(i_rest) {
-        ([*i], [*v]) = decay.apply::<1, 32>(&[*i], &[*v]);
+    for (v, i) in v[whole..].iter_mut().zip(&mut i[whole..]) {
+        ([*i], [*v]) = decay.apply::<32, _>(Single, [*i], [*v]);
     }
 }
 
@@ -268,9 +284,10 @@ mod tests {
     use super::*;
     use crate::log::EventLog;
     use crate::neuron::forward_step;
-    use crate::numeric::ONE;
+    use crate::numeric::{ONE, WEIGHT_LIMIT};
     use crate::state::scratch_len;
     use crate::tables::{self, Tables};
+    use crate::vector::Arrays;
 
     const STEPS: usize = 40;
     const INPUTS: usize = 4;
@@ -282,17 +299,20 @@ mod tests {
         spikes: Vec<(usize, Event, i32, i32)>,
         gradient: Vec<Vec<i64>>,
         sums: Vec<Vec<i64>>,
+        statistics: Statistics,
     }
 
     /// Runs neurons `first..first + neurons` of a layer of `all` neurons forward and backward; the error of
     /// a spike depends on nothing but the spike.
-    fn run(
+    fn run<V: Vectors>(
+        vectors: V,
+        tick_bits: u32,
         weights: &[i32],
         all: usize,
         (first, neurons): (usize, usize),
         arrivals: &[(usize, Event)],
     ) -> Outcome {
-        let mut ticks = [Coefficients::default(); 257];
+        let mut ticks = vec![Coefficients::default(); (1 << tick_bits) + 1];
         tables::fill(&mut ticks, 1.0, 20.0, 5.0).unwrap();
         let mut runs = [Coefficients::default(); tables::run_entries(STEPS)];
         tables::fill_runs(&mut runs, 1.0, 20.0, 5.0);
@@ -326,6 +346,7 @@ mod tests {
         let mut statistics = Statistics::NEW;
         for step in 0..STEPS {
             forward_step(
+                vectors,
                 &dynamics,
                 &weights,
                 &arrivals(step),
@@ -348,6 +369,7 @@ mod tests {
             let arrivals = arrivals(step);
             let mut of_step = vec![0; arrivals.len()];
             backward_step(
+                vectors,
                 &dynamics,
                 &weights,
                 &mut gradient,
@@ -372,7 +394,16 @@ mod tests {
                 .map(|neuron| of_neuron(neuron).map(|at| gradient[at]).collect())
                 .collect(),
             sums,
+            statistics,
         }
+    }
+
+    /// Arrivals from the inputs of a layer, often many in one step.
+    fn arrivals(most: usize, tick_bits: u32) -> impl Strategy<Value = Vec<(usize, Event)>> {
+        let step = prop_oneof![3 => 0..STEPS, 1 => Just(STEPS / 4)];
+        let arrival = (step, 0u16..INPUTS as u16, 0u16..=1 << tick_bits);
+        let arrival = arrival.prop_map(|(step, neuron, offset)| (step, Event { neuron, offset }));
+        prop::collection::vec(arrival, 1..most)
     }
 
     proptest! {
@@ -380,18 +411,16 @@ mod tests {
         /// neurons fall into blocks.
         #[test]
         fn a_divided_layer_gives_the_same_bits(
-            arrivals in prop::collection::vec((0..STEPS, 0u16..INPUTS as u16, 0u16..=256), 1..60),
+            arrivals in arrivals(60, 8),
             weights in prop::collection::vec(-2 * ONE..5 * ONE, INPUTS * 27),
             cut in 1usize..27,
         ) {
             const ALL: usize = 27;
-            let arrivals: Vec<_> = arrivals
-                .into_iter()
-                .map(|(step, neuron, offset)| (step, Event { neuron, offset }))
-                .collect();
-            let whole = run(&weights, ALL, (0, ALL), &arrivals);
-            let mut parts = run(&weights, ALL, (0, cut), &arrivals);
-            let rest = run(&weights, ALL, (cut, ALL - cut), &arrivals);
+            let run = |neurons| run(Arrays, 8, &weights, ALL, neurons, &arrivals);
+            let whole = run((0, ALL));
+            let mut parts = run((0, cut));
+            let rest = run((cut, ALL - cut));
+            parts.statistics.merge(&rest.statistics);
             parts.spikes.extend(rest.spikes);
             parts.spikes.sort_by_key(|&(step, event, ..)| (step, event.neuron, event.offset));
             parts.gradient.extend(rest.gradient);
@@ -399,6 +428,24 @@ mod tests {
                 sums.iter_mut().zip(more).for_each(|(sum, more)| *sum += more);
             }
             prop_assert_eq!(whole, parts);
+        }
+
+        /// What is computed neuron by neuron, as on a PE, and in groups, as on a host, has the same bits: for
+        /// layers of less than a vector, of more than a group, and with a rest; whatever the ticks of a step,
+        /// and however far states are from what training brings about.
+        #[test]
+        fn groups_give_the_bits_of_single_neurons(
+            (tick_bits, arrivals) in (0u32..=8).prop_flat_map(|bits| (Just(bits), arrivals(120, bits))),
+            neurons in prop::sample::select(vec![1, 3, 8, 27, 75]),
+            weights in prop::collection::vec(
+                prop_oneof![20 => -2 * ONE..5 * ONE, 1 => -WEIGHT_LIMIT..=WEIGHT_LIMIT],
+                INPUTS * 75,
+            ),
+        ) {
+            let weights = &weights[..INPUTS * neurons];
+            let single = run(Single, tick_bits, weights, neurons, (0, neurons), &arrivals);
+            let groups = run(Arrays, tick_bits, weights, neurons, (0, neurons), &arrivals);
+            prop_assert_eq!(single, groups);
         }
     }
 }

@@ -31,3 +31,4 @@ pub mod optimizer;
 pub mod program;
 pub mod state;
 pub mod tables;
+pub mod vector;

@@ -43,6 +43,19 @@ pub struct LoggedStep<'a> {
     pub errors: &'a mut [i32],
 }
 
+/// Steps that have a bit each in a word.
+pub(crate) const STEPS_PER_WORD: usize = u64::BITS as usize;
+
+/// The bits that are set in a word, the lowest first.
+#[inline(always)]
+pub(crate) fn bits(mut word: u64) -> impl Iterator<Item = usize> {
+    core::iter::from_fn(move || {
+        let bit = (word != 0).then(|| word.trailing_zeros() as usize);
+        word &= word.wrapping_sub(1);
+        bit
+    })
+}
+
 impl<'m> EventLog<'m> {
     /// Makes an empty log on memory of the caller: `events`, `slopes` and `errors` bound the number
     /// of events by the shortest of them, `ends` the number of steps.
@@ -148,6 +161,36 @@ impl<'m> EventLog<'m> {
             .checked_sub(1)
             .map_or(0, |before| self.ends[before] as usize);
         start..self.ends[step] as usize
+    }
+
+    /// Ends steps in which nobody spikes.
+    ///
+    /// # Errors
+    /// [`LogFull`] when the memory holds no more steps.
+    pub(crate) fn end_quiet_steps(&mut self, count: usize) -> Result<(), LogFull> {
+        let ends = self.ends.get_mut(self.step..self.step + count);
+        ends.ok_or(LogFull)?.fill(self.len as u32);
+        self.step += count;
+        Ok(())
+    }
+
+    /// The steps in which somebody spikes, among the 64 from `first` on: a bit for each.
+    #[inline]
+    pub(crate) fn busy(&self, first: usize) -> u64 {
+        let ends = &self.ends[first..self.step.min(first + STEPS_PER_WORD)];
+        let mut before = first.checked_sub(1).map_or(0, |before| self.ends[before]);
+        let mut busy = 0;
+        for (step, &end) in ends.iter().enumerate() {
+            busy |= u64::from(end != before) << step;
+            before = end;
+        }
+        busy
+    }
+
+    /// The steps in which somebody spikes, in order.
+    pub fn busy_steps(&self) -> impl Iterator<Item = usize> {
+        let words = (0..self.step).step_by(STEPS_PER_WORD);
+        words.flat_map(|first| bits(self.busy(first)).map(move |step| first + step))
     }
 
     /// Events of `step`; an empty slice for steps before the first.

@@ -1,10 +1,10 @@
 //! A whole network in one process: the same kernels as on the chip, without packets.
 
-use crate::log::{EventLog, LogFull, LoggedStep};
+use crate::log::{EventLog, LogFull, LoggedStep, STEPS_PER_WORD};
 use crate::numeric::{Statistics, round_error};
 use crate::program::Kernels;
 use crate::state::Neurons;
-use crate::tables::Dynamics;
+use crate::tables::{Dynamics, Scheme};
 
 /// Memory of one layer of neurons over one sample, and its gradient over many.
 #[derive(Debug)]
@@ -38,6 +38,7 @@ pub fn forward(
     statistics: &mut Statistics,
 ) -> Result<(), LogFull> {
     assert_eq!(weights.len(), layers.len());
+    let exact = dynamics.scheme() == Scheme::Exact;
     let steps = input.steps();
     let mut done: &mut [Layer<'_>] = &mut [];
     let mut rest = layers;
@@ -48,24 +49,37 @@ pub fn forward(
         let upstream = done.last().map_or(input, |below| &below.log);
         layer.neurons.silence();
         layer.log.clear();
-        for step in 0..steps {
-            let arrivals = match step.checked_sub(dynamics.scheme().delay()) {
-                Some(emitted) => upstream.events(emitted),
-                None => &[],
+        for first in (0..steps).step_by(STEPS_PER_WORD) {
+            let end = steps.min(first + STEPS_PER_WORD);
+            let busy = if exact {
+                upstream.busy(first)
+            } else {
+                u64::MAX
             };
-            if arrivals.is_empty() && layer.neurons.rest(dynamics) {
+            let mut step = first;
+            while step < end {
+                let quiet = (busy >> (step - first)).trailing_zeros() as usize;
+                if quiet > 0 && layer.neurons.rest(dynamics) {
+                    let quiet = quiet.min(end - step);
+                    layer.log.end_quiet_steps(quiet)?;
+                    step += quiet;
+                    continue;
+                }
+                let arrivals = match step.checked_sub(dynamics.scheme().delay()) {
+                    Some(emitted) => upstream.events(emitted),
+                    None => &[],
+                };
+                kernels.forward_step(
+                    dynamics,
+                    weights,
+                    arrivals,
+                    &mut layer.neurons,
+                    &mut layer.log,
+                    statistics,
+                )?;
                 layer.log.end_step()?;
-                continue;
+                step += 1;
             }
-            kernels.forward_step(
-                dynamics,
-                weights,
-                arrivals,
-                &mut layer.neurons,
-                &mut layer.log,
-                statistics,
-            )?;
-            layer.log.end_step()?;
         }
         done = core::slice::from_mut(layer);
         rest = later;
@@ -91,41 +105,54 @@ pub fn backward(
     sums: &mut [i64],
     statistics: &mut Statistics,
 ) {
+    // Nothing happens in an empty step, but on the grid.
+    let exact = dynamics.scheme() == Scheme::Exact;
     for index in (0..layers.len()).rev() {
         let (below, from_here) = layers.split_at_mut(index);
         let layer = &mut from_here[0];
         let mut upstream = below.last_mut().map(|layer| &mut layer.log);
         layer.neurons.silence();
-        for step in (0..input.steps()).rev() {
-            let emitted = step.checked_sub(dynamics.scheme().delay());
-            match (&mut upstream, emitted) {
-                (Some(upstream), Some(emitted)) => {
-                    let LoggedStep { events, errors, .. } = upstream.step_mut(emitted);
-                    let sums = &mut sums[..events.len()];
-                    kernels.backward_step(
+        let steps = input.steps();
+        for first in (0..steps).step_by(STEPS_PER_WORD).rev() {
+            let above = upstream.as_deref().unwrap_or(input);
+            let mut busy = if exact {
+                above.busy(first) | layer.log.busy(first)
+            } else {
+                u64::MAX >> (STEPS_PER_WORD - STEPS_PER_WORD.min(steps - first))
+            };
+            while let Some(last) = busy.checked_ilog2() {
+                busy ^= 1 << last;
+                let step = first + last as usize;
+                let emitted = step.checked_sub(dynamics.scheme().delay());
+                match (&mut upstream, emitted) {
+                    (Some(upstream), Some(emitted)) => {
+                        let LoggedStep { events, errors, .. } = upstream.step_mut(emitted);
+                        let sums = &mut sums[..events.len()];
+                        kernels.backward_step(
+                            dynamics,
+                            weights[index],
+                            layer.gradient,
+                            events,
+                            layer.log.step_mut(step),
+                            &mut layer.neurons,
+                            Some(sums),
+                            statistics,
+                        );
+                        for (error, &sum) in errors.iter_mut().zip(sums.iter()) {
+                            *error = round_error(sum, &mut statistics.saturations);
+                        }
+                    }
+                    (_, emitted) => kernels.backward_step(
                         dynamics,
                         weights[index],
                         layer.gradient,
-                        events,
+                        emitted.map_or(&[], |emitted| input.events(emitted)),
                         layer.log.step_mut(step),
                         &mut layer.neurons,
-                        Some(sums),
+                        None,
                         statistics,
-                    );
-                    for (error, &sum) in errors.iter_mut().zip(sums.iter()) {
-                        *error = round_error(sum, &mut statistics.saturations);
-                    }
+                    ),
                 }
-                (_, emitted) => kernels.backward_step(
-                    dynamics,
-                    weights[index],
-                    layer.gradient,
-                    emitted.map_or(&[], |emitted| input.events(emitted)),
-                    layer.log.step_mut(step),
-                    &mut layer.neurons,
-                    None,
-                    statistics,
-                ),
             }
         }
     }

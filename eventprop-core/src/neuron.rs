@@ -5,12 +5,16 @@
 
 use core::ops::Range;
 
-use crate::log::{Event, EventLog, LogFull};
+use crate::log::{Event, EventLog, LogFull, bits};
 use crate::numeric::{
     ARRIVALS_PER_FOLD, HALF, ONE, STATE_LIMIT, Statistics, Wide, decay, saturate, saturate_short,
+    scale,
 };
-use crate::state::{Advanced, Decay, LANES, Listed, Neurons, PARKED, whole_blocks};
+use crate::state::{Advanced, Decay, Listed, Neurons, PARKED, whole_vectors};
 use crate::tables::{Coefficients, Dynamics, RUN_FRACTION, Scheme};
+use crate::vector::{Single, Vectors};
+
+mod groups;
 
 /// Upper bound of the spikes that one neuron may be allowed in one step.
 pub const MAX_SPIKES_PER_STEP: usize = 8;
@@ -30,7 +34,8 @@ pub const MAX_SPIKES_PER_STEP: usize = 8;
 /// # Panics
 /// If an arrival names a neuron that has no weights, or an offset beyond the step.
 #[inline(always)]
-pub fn forward_step(
+pub fn forward_step<V: Vectors>(
+    vectors: V,
     dynamics: &Dynamics<'_>,
     weights: &[i32],
     arrivals: &[Event],
@@ -43,6 +48,7 @@ pub fn forward_step(
     }
     let index = log.steps();
     let mut step = Step {
+        vectors,
         dynamics,
         weights,
         arrivals,
@@ -61,7 +67,8 @@ pub fn forward_step(
 }
 
 /// One forward step under way.
-struct Step<'a, 't, 'm, 'n> {
+struct Step<'a, 't, 'm, 'n, V> {
+    vectors: V,
     dynamics: &'a Dynamics<'t>,
     weights: &'a [i32],
     arrivals: &'a [Event],
@@ -70,53 +77,43 @@ struct Step<'a, 't, 'm, 'n> {
     statistics: &'a mut Statistics,
 }
 
-impl Step<'_, '_, '_, '_> {
+impl<V: Vectors> Step<'_, '_, '_, '_, V> {
     /// Advances the neurons that may rise above threshold by a step without arrivals; those that no
     /// longer may are left at its end. From the end of the list to its front, so that whoever takes the
     /// place of one that is left has been advanced already.
     #[inline(always)]
     fn rise(&mut self, step: usize) -> Result<(), LogFull> {
-        let rising = self.neurons.rising();
-        let blocks = whole_blocks(rising, LANES);
-        if LANES > 1 {
-            self.rise_at::<1>(step, blocks..rising)?;
+        if V::LANES == 1 {
+            self.rise_one_by_one(step, 0..self.neurons.rising())
+        } else {
+            self.rise_in_groups(step)
         }
-        self.rise_at::<LANES>(step, 0..blocks)
     }
 
-    /// Advances the neurons at places of the list, `L` at a time.
+    /// As [`rise`](Self::rise), for those at some places of the list.
     #[inline(always)]
-    fn rise_at<const L: usize>(
-        &mut self,
-        step: usize,
-        places: Range<usize>,
-    ) -> Result<(), LogFull> {
+    fn rise_one_by_one(&mut self, step: usize, places: Range<usize>) -> Result<(), LogFull> {
         let decay = Decay::forward(self.dynamics.step());
         let mut end = places.end;
-        while let Some(block) = self.neurons.advance::<L>(&decay, places.start..end) {
+        while let Some(advanced) = self.neurons.advance(&decay, places.start..end) {
             let Advanced {
-                first,
+                place,
                 before: (v0, i0),
-                after: (v1, i1),
-                above,
-                mut falling,
-            } = block;
-            end = first;
-            if above != 0 {
-                let guesses = self.dynamics.guess((&v0, &i0), (&v1, &i1));
-                for lane in (0..L).rev().filter(|lane| above >> lane & 1 == 1) {
-                    let place = first + lane;
-                    let neuron = self.neurons.at(place).neuron;
-                    let state = (v0[lane], i0[lane]);
-                    let v = self.cross(neuron, state, v1[lane], guesses[lane] as usize)?;
-                    self.neurons.put_at(place, v, i1[lane]);
-                    let falls = !self.dynamics.may_rise(v, i1[lane]);
-                    falling = falling & !(1 << lane) | u32::from(falls) << lane;
-                }
+                after: (mut v, i),
+            } = advanced;
+            end = place;
+            let mut falls = i <= v;
+            if v > ONE {
+                let ticks = 0..self.dynamics.ticks();
+                let (before, after) = (([v0], [i0]), ([v], [i]));
+                let [guess] = self.dynamics.guess(Single, ticks, before, after);
+                let neuron = self.neurons.at(place).neuron;
+                v = self.cross(neuron, (v0, i0), v, guess as usize)?;
+                self.neurons.put_at(place, v, i);
+                falls = !self.dynamics.may_rise(v, i);
             }
-            while let Some(lane) = falling.checked_ilog2() {
-                falling ^= 1 << lane;
-                self.neurons.leave_at(first + lane as usize, step + 1);
+            if falls {
+                self.neurons.leave_at(place, step + 1);
             }
         }
         Ok(())
@@ -134,173 +131,135 @@ impl Step<'_, '_, '_, '_> {
             *term = self.term(arrival);
         }
         let terms = &terms[..self.arrivals.len().min(ARRIVALS_PER_FOLD)];
-        let (listed, rising) = (self.neurons.listed(), self.neurons.rising());
         let run = Run::new(self.dynamics, self.neurons.base(), step);
-        let (len, blocks) = (self.neurons.len(), whole_blocks(self.neurons.len(), LANES));
-        let mut first = 0;
-        while first < blocks {
+        if V::LANES > 1 && self.arrivals.len() == terms.len() {
+            self.arrive_in_groups(step, &run, terms)?;
+        } else {
+            self.arrive_one_by_one(step, &run, terms)?;
+        }
+        self.neurons.stand_at(step + 1);
+        self.neurons.all_rise();
+        Ok(())
+    }
+
+    /// As [`arrive`](Self::arrive). `run` takes those that are not on the list to the end of the step.
+    #[inline(always)]
+    fn arrive_one_by_one(&mut self, step: usize, run: &Run, terms: &[Term]) -> Result<(), LogFull> {
+        let (len, listed) = (self.neurons.len(), self.neurons.listed());
+        let mut neuron = 0;
+        while neuron < len {
             if let [term] = terms {
-                first += self.run_with_one_arrival::<LANES>(&run.to_end, term, first, blocks);
-                if first == blocks {
+                neuron += self.run_with_one_arrival(&run.to_end, term, neuron);
+                if neuron == len {
                     break;
                 }
             }
-            self.arrive_block::<LANES>(&run, terms, first)?;
-            first += LANES;
+            self.arrive_at(run, terms, neuron)?;
+            neuron += 1;
         }
-        for first in blocks..len {
-            self.arrive_block::<1>(&run, terms, first)?;
-        }
-        self.neurons.stand_at(step + 1);
+        self.arrive_on_list(step, terms, listed)
+    }
+
+    /// Advances the neurons that were on the list to the end of a step in which spikes arrive, and lets stand with
+    /// the others who may not rise.
+    #[inline(always)]
+    fn arrive_on_list(
+        &mut self,
+        step: usize,
+        terms: &[Term],
+        listed: usize,
+    ) -> Result<(), LogFull> {
         for place in (0..listed).rev() {
-            let Listed {
-                neuron,
-                boundary,
-                membrane,
-                current,
-            } = self.neurons.at(place);
-            let stands_at = if place < rising { step } else { boundary };
-            let run = Run::new(self.dynamics, stands_at, step);
-            let ([v], [i]) = self.sums(&run.to_end, terms, &[membrane], &[current], neuron);
-            let (v, i) = self.settle(&run, neuron, (membrane, current), v, i)?;
+            let listed = self.neurons.at(place);
+            let run = Run::new(self.dynamics, self.stands_at(place, &listed, step), step);
+            let (neuron, state) = (listed.neuron, (listed.membrane, listed.current));
+            let (v, i) = self.settle_at(&run, terms, neuron, state)?;
             if self.dynamics.may_rise(v, i) {
                 self.neurons.put_again(place, neuron, v, i);
             } else {
                 self.neurons.put_back(place, neuron, v, i);
             }
         }
-        self.neurons.all_rise();
         Ok(())
     }
 
-    /// Advances `L` neurons from `first` on, and lists those that may rise.
+    /// Boundary at which the state of a neuron on the list stands.
     #[inline(always)]
-    fn arrive_block<const L: usize>(
-        &mut self,
-        run: &Run,
-        terms: &[Term],
-        first: usize,
-    ) -> Result<(), LogFull> {
-        let v0: [i32; L] = *lanes(self.neurons.membrane, first);
-        if L == 1 && v0[0] == PARKED {
+    fn stands_at(&self, place: usize, listed: &Listed, step: usize) -> usize {
+        if place < self.neurons.rising() {
+            step
+        } else {
+            listed.boundary
+        }
+    }
+
+    /// Advances a neuron that is not on the list, and lists it if it may rise.
+    #[inline(always)]
+    fn arrive_at(&mut self, run: &Run, terms: &[Term], neuron: usize) -> Result<(), LogFull> {
+        let state = (self.neurons.membrane[neuron], self.neurons.current[neuron]);
+        if state.0 == PARKED {
             return Ok(());
         }
-        let i0: [i32; L] = *lanes(self.neurons.current, first);
-        let (v1, i1) = self.sums(&run.to_end, terms, &v0, &i0, first);
-        let v = lanes_mut::<L>(self.neurons.membrane, first);
-        let i = lanes_mut::<L>(self.neurons.current, first);
-        let mut care = 0u32;
-        for lane in 0..L {
-            (v[lane], i[lane]) = (v1[lane] as i32, i1[lane] as i32);
-            let outside = (i64::from(v[lane]) != v1[lane])
-                | (i64::from(i[lane]) != i1[lane])
-                | outside(v[lane], i[lane]);
-            care |= u32::from(outside) << lane;
-        }
-        care |= self.dynamics.peaks().may_rise(v, i);
-        while care != 0 {
-            let lane = care.trailing_zeros() as usize;
-            care &= care - 1;
-            if v0[lane] == PARKED {
-                continue;
-            }
-            let (neuron, state) = (first + lane, (v0[lane], i0[lane]));
-            let (v, i) = self.settle(run, neuron, state, v1[lane], i1[lane])?;
-            if self.dynamics.may_rise(v, i) {
-                self.neurons.put_on_list(neuron, v, i);
-            } else {
-                self.neurons.put_among_others(neuron, v, i);
-            }
+        let (v, i) = self.settle_at(run, terms, neuron, state)?;
+        if self.dynamics.may_rise(v, i) {
+            self.neurons.put_on_list(neuron, v, i);
+        } else {
+            self.neurons.put_among_others(neuron, v, i);
         }
         Ok(())
     }
 
-    /// As [`arrive_block`](Self::arrive_block), for the usual case of one arrival: block by block from
-    /// `first` up to `end`, until one holds a neuron that is above threshold or saturates, which is left
-    /// as it was. Returns how many neurons were advanced.
-    #[cfg_attr(target_arch = "arm", inline(never))]
-    #[cfg_attr(not(target_arch = "arm"), inline(always))]
-    fn run_with_one_arrival<const L: usize>(
-        &mut self,
-        run: &Coefficients,
-        term: &Term,
-        first: usize,
-        end: usize,
-    ) -> usize {
-        let Coefficients {
-            current_decay: es,
-            membrane_decay: em,
-            current_to_membrane: kf,
-            ..
-        } = *run;
-        let Term {
-            row,
-            current: left_es,
-            membrane: left_kf,
-        } = *term;
+    /// As [`arrive_at`](Self::arrive_at), for the usual case of one arrival: neuron by neuron from
+    /// `first` on, until one is above threshold or saturates, which is left as it was. Returns how many
+    /// neurons were advanced.
+    #[inline(never)]
+    fn run_with_one_arrival(&mut self, run: &Coefficients, term: &Term, first: usize) -> usize {
         let peaks = self.dynamics.peaks();
         let (membrane, current, mut list) = self.neurons.with_list();
-        let (w, _) = self.weights[row + first..row + end].as_chunks::<L>();
-        let (v, _) = membrane[first..end].as_chunks_mut::<L>();
-        let (i, _) = current[first..end].as_chunks_mut::<L>();
+        let (membrane, current) = (&mut membrane[first..], &mut current[first..]);
+        let weights = &self.weights[term.row + first..][..membrane.len()];
         // As in [`Sums`].
         let product =
             |value: i32, coefficient: i32| i64::from(value).wrapping_mul(coefficient.into());
-        let mut at = first;
-        for ((v, i), w) in v.iter_mut().zip(i).zip(w) {
-            let (v0, (mut v1, mut i1)) = (*v, ([0; L], [0; L]));
-            let mut stop = false;
-            for lane in 0..L {
-                let (v0, i0, w) = (v[lane], i[lane], w[lane]);
-                let (v, i) = (v0.wrapping_mul(2), i0.wrapping_mul(2));
-                let dv = product(v, em)
-                    .wrapping_add(product(i, kf))
-                    .wrapping_add(product(w, left_kf));
-                let di = product(i, es).wrapping_add(product(w, left_es));
-                v1[lane] = v0.wrapping_add(high(dv));
-                i1[lane] = i0.wrapping_add(w).wrapping_add(high(di));
-                stop |= (v1[lane] > ONE) | outside(v1[lane], i1[lane]);
-            }
-            if stop {
+        let mut neuron = first;
+        for ((v, i), &w) in membrane.iter_mut().zip(current).zip(weights) {
+            let (v0, i0) = (*v, *i);
+            let (twice_v, twice_i) = (v0.wrapping_mul(2), i0.wrapping_mul(2));
+            let dv = product(twice_v, run.membrane_decay)
+                .wrapping_add(product(twice_i, run.current_to_membrane))
+                .wrapping_add(product(w, term.membrane));
+            let di = product(twice_i, run.current_decay).wrapping_add(product(w, term.current));
+            let v1 = v0.wrapping_add(high(dv));
+            let i1 = i0.wrapping_add(w).wrapping_add(high(di));
+            if (v1 > ONE) | outside(v1, i1) {
                 break;
             }
             (*v, *i) = (v1, i1);
-            let mut rises = peaks.may_rise(&v1, &i1);
-            while rises != 0 {
-                let lane = rises.trailing_zeros() as usize;
-                rises &= rises - 1;
-                if v0[lane] != PARKED {
-                    v[lane] = PARKED;
-                    list.push(at + lane, v1[lane], i1[lane]);
-                }
+            if peaks.may_rise(v1, i1) && v0 != PARKED {
+                *v = PARKED;
+                list.push(neuron, v1, i1);
             }
-            at += L;
+            neuron += 1;
         }
-        at - first
+        neuron - first
     }
 
     /// `em V0 + kf I0 + Σ w kf[Q-f]` and `es I0 + Σ w es[Q-f]`, where `run` takes the state to the end of
     /// the step; each the exact sum, rounded once. `terms` are those of all arrivals, if
     /// they are no more than [`ARRIVALS_PER_FOLD`].
     #[inline(always)]
-    fn sums<const L: usize>(
-        &self,
-        run: &Coefficients,
-        terms: &[Term],
-        v0: &[i32; L],
-        i0: &[i32; L],
-        first: usize,
-    ) -> ([i64; L], [i64; L]) {
-        let mut sums = Sums::begin(run, v0, i0);
+    fn sums(&self, run: &Run, terms: &[Term], neuron: usize, state: (i32, i32)) -> (i64, i64) {
+        let mut sums = Sums::begin(&run.to_end, state);
+        let weight = |term: &Term| self.weights[term.row.wrapping_add(neuron)];
         if self.arrivals.len() <= ARRIVALS_PER_FOLD {
             for term in terms {
-                sums.add(term, lanes(self.weights, term.row.wrapping_add(first)));
+                sums.add(term, weight(term));
             }
         } else {
             for arrivals in self.arrivals.chunks(ARRIVALS_PER_FOLD) {
                 for arrival in arrivals {
                     let term = self.term(arrival);
-                    sums.add(&term, lanes(self.weights, term.row.wrapping_add(first)));
+                    sums.add(&term, weight(&term));
                 }
                 sums.fold();
             }
@@ -318,6 +277,20 @@ impl Step<'_, '_, '_, '_> {
             current: left.current_decay,
             membrane: left.current_to_membrane,
         }
+    }
+
+    /// The state of a neuron at the end of a step with arrivals, limited; emits its spikes. `state` is what it is
+    /// where `run` starts.
+    #[inline(always)]
+    fn settle_at(
+        &mut self,
+        run: &Run,
+        terms: &[Term],
+        neuron: usize,
+        state: (i32, i32),
+    ) -> Result<(i32, i32), LogFull> {
+        let (v, i) = self.sums(run, terms, neuron, state);
+        self.settle(run, neuron, state, v, i)
     }
 
     /// Limits the state of a neuron at the end of a step with arrivals, and emits its spikes; returns the
@@ -357,96 +330,85 @@ impl Step<'_, '_, '_, '_> {
         }
         let mut composed = Coefficients::default();
         let before = self.dynamics.over_steps(run.steps - 1, &mut composed);
-        let ([v0], [i0]) = Decay::forward(before).apply::<1, RUN_FRACTION>(&[v0], &[i0]);
-        Ok((self.cross_slowly(neuron, (v0, i0), v1)?, i1))
+        let ([v0], [i0]) = Decay::forward(before).apply::<RUN_FRACTION, _>(Single, [v0], [i0]);
+        let v_end = match self.arrivals {
+            [arrival] if V::LANES > 1 => {
+                let arriving = (self.weight(arrival, neuron), arrival.offset.into());
+                self.cross_once(neuron, arriving, (v0, i0), (v1, i1))?
+            }
+            _ => self.cross_slowly(neuron, (v0, i0), v1)?,
+        };
+        Ok((v_end, i1))
     }
 
     /// Advances all neurons on the time grid.
     #[inline(always)]
     fn all_on_grid(&mut self) -> Result<(), LogFull> {
         let len = self.neurons.len();
-        let blocks = whole_blocks(len, LANES);
-        for first in (0..blocks).step_by(LANES) {
-            self.grid_block::<LANES>(first)?;
-        }
-        for first in blocks..len {
-            self.grid_block::<1>(first)?;
-        }
-        Ok(())
-    }
-
-    /// Advances `L` neurons from `first` on.
-    #[inline(always)]
-    fn grid_block<const L: usize>(&mut self, first: usize) -> Result<(), LogFull> {
-        let (mut v1, i1) = self.grid::<L>(first);
-        if v1.iter().fold(false, |above, &v| above | (v > ONE)) {
-            // By value: the arrays of the usual case, without spikes, then stay in registers.
-            v1 = self.emit_on_grid(first, v1, i1)?;
-        }
-        *lanes_mut(self.neurons.membrane, first) = v1;
-        *lanes_mut(self.neurons.current, first) = i1;
-        Ok(())
-    }
-
-    /// Emits the spikes of neurons that are above threshold at the end of the step, and resets them.
-    #[cold]
-    #[inline(never)]
-    fn emit_on_grid<const L: usize>(
-        &mut self,
-        first: usize,
-        mut v1: [i32; L],
-        i1: [i32; L],
-    ) -> Result<[i32; L], LogFull> {
-        for (lane, (v, i)) in v1.iter_mut().zip(i1).enumerate() {
-            if *v > ONE {
-                self.spike(first + lane, 0, i - *v)?;
-                *v = 0;
+        let mut whole = 0;
+        if V::LANES > 1 && self.arrivals.len() <= ARRIVALS_PER_FOLD {
+            whole = whole_vectors::<V>(len);
+            for first in (0..whole).step_by(V::LANES) {
+                self.vector_on_grid(first)?;
             }
         }
-        Ok(v1)
+        for neuron in whole..len {
+            self.one_on_grid(neuron)?;
+        }
+        Ok(())
     }
 
-    /// `I1 = a I0 + Σ w`, `V1 = b V0 + (1 - b) I1`.
+    /// Advances a neuron: `I1 = a I0 + Σ w`, `V1 = b V0 + (1 - b) I1`.
     #[inline(always)]
-    fn grid<const L: usize>(&mut self, first: usize) -> ([i32; L], [i32; L]) {
+    fn one_on_grid(&mut self, neuron: usize) -> Result<(), LogFull> {
         let full = self.dynamics.step();
-        let (a, b) = (
-            i64::from(full.current_decay),
-            i64::from(full.membrane_decay),
-        );
-        let v0: &[i32; L] = lanes(self.neurons.membrane, first);
-        let i0: &[i32; L] = lanes(self.neurons.current, first);
-        let (mut v1, mut i1) = ([0; L], [0; L]);
-        for lane in 0..L {
-            i1[lane] = i0[lane].wrapping_add(high(i64::from(i0[lane]).wrapping_mul(a)));
-        }
+        let (v0, i0) = (self.neurons.membrane[neuron], self.neurons.current[neuron]);
+        let mut i1 = i0.wrapping_add(scale(i0, full.current_decay));
         if !self.arrivals.is_empty() {
-            let mut whole = i1.map(i64::from);
+            let mut whole = i64::from(i1);
             for arrival in self.arrivals {
-                let row: &[i32; L] = self.row(arrival, first);
-                for lane in 0..L {
-                    whole[lane] = whole[lane].wrapping_add(i64::from(row[lane]));
-                }
+                whole = whole.wrapping_add(self.weight(arrival, neuron).into());
             }
-            for lane in 0..L {
-                i1[lane] = saturate(whole[lane], STATE_LIMIT, &mut self.statistics.saturations);
-            }
+            i1 = saturate(whole, STATE_LIMIT, &mut self.statistics.saturations);
         }
-        for lane in 0..L {
-            // V1 lies between V0 and I1.
-            let difference = i64::from(v0[lane]).wrapping_sub(i64::from(i1[lane]));
-            v1[lane] = v0[lane].wrapping_add(high(difference.wrapping_mul(b)));
+        // V1 lies between V0 and I1, each at most 2^29.
+        let mut v1 = v0.wrapping_add(scale(v0.wrapping_sub(i1), full.membrane_decay));
+        if v1 > ONE {
+            self.spike(neuron, 0, i1.wrapping_sub(v1))?;
+            v1 = 0;
         }
-        (v1, i1)
+        self.neurons.put_among_others(neuron, v1, i1);
+        Ok(())
     }
 
-    /// Weights of `L` neurons from `first` on, for the source of `arrival`.
+    /// As [`one_on_grid`](Self::one_on_grid), for a vector of neurons from `first` on, in a step with no more
+    /// arrivals than [`ARRIVALS_PER_FOLD`]: 32 weights of 2^25 and a current of 2^29 fit a word.
     #[inline(always)]
-    fn row<const L: usize>(&self, arrival: &Event, first: usize) -> &[i32; L] {
-        lanes(
-            self.weights,
-            usize::from(arrival.neuron) * self.neurons.len() + first,
-        )
+    fn vector_on_grid(&mut self, first: usize) -> Result<(), LogFull> {
+        let (x, full) = (self.vectors, self.dynamics.step());
+        let v0 = x.load(&self.neurons.membrane[first..]);
+        let i0 = x.load(&self.neurons.current[first..]);
+        let scaled = |words, factor| x.rounded(x.product(words, x.all(factor)));
+        let mut i1 = x.add(i0, scaled(i0, full.current_decay));
+        for arrival in self.arrivals {
+            let row = usize::from(arrival.neuron) * self.neurons.len();
+            i1 = x.add(i1, x.load(&self.weights[row + first..]));
+        }
+        let too_large = x.greater(i1, x.all(STATE_LIMIT));
+        let too_small = x.greater(x.all(-STATE_LIMIT), i1);
+        if x.signs(x.or(too_large, too_small)) != 0 {
+            return (first..first + V::LANES).try_for_each(|neuron| self.one_on_grid(neuron));
+        }
+        let v1 = x.add(v0, scaled(x.subtract(v0, i1), full.membrane_decay));
+        x.store(v1, &mut self.neurons.membrane[first..]);
+        x.store(i1, &mut self.neurons.current[first..]);
+        for lane in bits(x.signs(x.greater(v1, x.all(ONE))).into()) {
+            let neuron = first + lane;
+            let (v, i) = (self.neurons.membrane[neuron], self.neurons.current[neuron]);
+            self.spike(neuron, 0, i.wrapping_sub(v))?;
+            self.neurons.membrane[neuron] = 0;
+        }
+        Ok(())
     }
 
     /// Finds the ticks at which a neuron that is above threshold at the end of a step without arrivals has
@@ -465,19 +427,20 @@ impl Step<'_, '_, '_, '_> {
             let over = self.dynamics.over(tick);
             v0.wrapping_add(high(decay_of_membrane(over, v0, i0))) > ONE
         };
-        let mut tick = guess;
         // Nearly always the guess is at most one tick off, and the neuron spikes once.
-        for _ in 0..2 {
-            if !above(tick) {
-                tick = (tick + 1).min(ticks);
-            } else if above(tick - 1) {
-                tick = (tick - 1).max(1);
-            } else {
-                let left = self.dynamics.over(ticks - tick).membrane_decay;
-                let v_end = v1.wrapping_sub(decay(ONE, left));
-                if v_end > ONE {
-                    break;
-                }
+        let tick = if ticks < 4 {
+            None
+        } else if !above(guess) {
+            above(guess + 1).then_some(guess + 1)
+        } else if !above(guess - 1) {
+            Some(guess)
+        } else {
+            (!above(guess - 2)).then_some(guess - 1)
+        };
+        if let Some(tick) = tick {
+            let left = self.dynamics.over(ticks - tick).membrane_decay;
+            let v_end = v1.wrapping_sub(decay(ONE, left));
+            if v_end <= ONE {
                 // A current is at most 2^29.
                 let slope = decay(i0, self.dynamics.over(tick).current_decay).wrapping_sub(ONE);
                 let slope = saturate_short(slope, STATE_LIMIT, &mut self.statistics.saturations);
@@ -609,78 +572,59 @@ fn decay_of_membrane(over: &Coefficients, v0: i32, i0: i32) -> i64 {
 }
 
 /// Sums of products with 32 more fraction bits, and their whole part.
-struct Sums<const L: usize> {
-    membrane: [i64; L],
-    current: [i64; L],
-    fraction_membrane: [i64; L],
-    fraction_current: [i64; L],
+struct Sums {
+    membrane: i64,
+    current: i64,
+    fraction_membrane: i64,
+    fraction_current: i64,
 }
 
-impl<const L: usize> Sums<L> {
+impl Sums {
     /// The state over a free run.
     #[inline(always)]
-    fn begin(run: &Coefficients, v0: &[i32; L], i0: &[i32; L]) -> Self {
-        let (mut fraction_membrane, mut fraction_current) = ([0; L], [0; L]);
+    fn begin(run: &Coefficients, (v0, i0): (i32, i32)) -> Self {
         // States are at most 2^29 (or parked, not much below), coefficients 2^31, with one fraction bit less
         // than 32: a sum of two products is at most 2^62.
-        for lane in 0..L {
-            let twice = |value: i32| i64::from(value.wrapping_mul(2));
-            let (v, i) = (twice(v0[lane]), twice(i0[lane]));
-            fraction_membrane[lane] = v
-                .wrapping_mul(run.membrane_decay.into())
-                .wrapping_add(i.wrapping_mul(run.current_to_membrane.into()));
-            fraction_current[lane] = i.wrapping_mul(run.current_decay.into());
-        }
+        let twice = |value: i32| i64::from(value.wrapping_mul(2));
+        let (v, i) = (twice(v0), twice(i0));
         Self {
-            membrane: v0.map(i64::from),
-            current: i0.map(i64::from),
-            fraction_membrane,
-            fraction_current,
+            membrane: v0.into(),
+            current: i0.into(),
+            fraction_membrane: v
+                .wrapping_mul(run.membrane_decay.into())
+                .wrapping_add(i.wrapping_mul(run.current_to_membrane.into())),
+            fraction_current: i.wrapping_mul(run.current_decay.into()),
         }
     }
 
     /// Adds an arrival: at most [`ARRIVALS_PER_FOLD`] before the next [`fold`](Self::fold).
     #[inline(always)]
-    fn add(&mut self, term: &Term, weights: &[i32; L]) {
-        let (es, kf) = (i64::from(term.current), i64::from(term.membrane));
+    fn add(&mut self, term: &Term, weight: i32) {
         // At most 32 products of 2^25 with 2^31 beside those of the state: below 2^63.
-        for (lane, &w) in weights.iter().enumerate() {
-            let w = i64::from(w);
-            let (i, v) = (
-                &mut self.fraction_current[lane],
-                &mut self.fraction_membrane[lane],
-            );
-            *i = i.wrapping_add(w.wrapping_mul(es));
-            *v = v.wrapping_add(w.wrapping_mul(kf));
-            self.current[lane] = self.current[lane].wrapping_add(w);
-        }
+        let w = i64::from(weight);
+        let product = |coefficient: i32| w.wrapping_mul(coefficient.into());
+        self.fraction_current = self.fraction_current.wrapping_add(product(term.current));
+        self.fraction_membrane = self.fraction_membrane.wrapping_add(product(term.membrane));
+        self.current = self.current.wrapping_add(w);
     }
 
     /// Adds the whole part of the products to the whole numbers.
     #[inline(always)]
     fn fold(&mut self) {
-        for lane in 0..L {
-            let (i, v) = (
-                &mut self.fraction_current[lane],
-                &mut self.fraction_membrane[lane],
-            );
-            self.current[lane] = self.current[lane].wrapping_add(*i >> 32);
-            self.membrane[lane] = self.membrane[lane].wrapping_add(*v >> 32);
-            *i &= 0xFFFF_FFFF;
-            *v &= 0xFFFF_FFFF;
-        }
+        self.current = self.current.wrapping_add(self.fraction_current >> 32);
+        self.membrane = self.membrane.wrapping_add(self.fraction_membrane >> 32);
+        self.fraction_current &= 0xFFFF_FFFF;
+        self.fraction_membrane &= 0xFFFF_FFFF;
     }
 
-    /// Membranes and currents, rounded.
+    /// Membrane and current, rounded.
     #[inline(always)]
-    fn rounded(self) -> ([i64; L], [i64; L]) {
-        let (mut v, mut i) = (self.membrane, self.current);
-        for lane in 0..L {
-            let round = |fraction: i64| fraction.wrapping_add(HALF) >> 32;
-            v[lane] = v[lane].wrapping_add(round(self.fraction_membrane[lane]));
-            i[lane] = i[lane].wrapping_add(round(self.fraction_current[lane]));
-        }
-        (v, i)
+    fn rounded(self) -> (i64, i64) {
+        let round = |fraction: i64| fraction.wrapping_add(HALF) >> 32;
+        (
+            self.membrane.wrapping_add(round(self.fraction_membrane)),
+            self.current.wrapping_add(round(self.fraction_current)),
+        )
     }
 }
 
@@ -761,20 +705,6 @@ fn guess(below: (usize, i32), above: (usize, i32)) -> usize {
     below.0 + (tick as usize).clamp(1, ticks as usize - 1)
 }
 
-/// `L` values from `first` on.
-#[inline(always)]
-pub(crate) fn lanes<const L: usize>(values: &[i32], first: usize) -> &[i32; L] {
-    let lanes = values[first..].first_chunk();
-    lanes.expect("the slice holds whole blocks")
-}
-
-/// `L` values from `first` on, to be changed.
-#[inline(always)]
-pub(crate) fn lanes_mut<const L: usize>(values: &mut [i32], first: usize) -> &mut [i32; L] {
-    let lanes = values[first..].first_chunk_mut();
-    lanes.expect("the slice holds whole blocks")
-}
-
 /// The high word of a sum of products (below 2^63 by at least [`HALF`]), rounded.
 #[inline(always)]
 pub(crate) fn high(sum: i64) -> i32 {
@@ -792,6 +722,7 @@ mod tests {
     use crate::numeric::WEIGHT_LIMIT;
     use crate::state::{Activity, scratch_len};
     use crate::tables::{self, Coefficients, PEAKS, Peak, Tables};
+    use crate::vector::Arrays;
 
     const TICKS: usize = 16;
     /// More than one block of lanes, and a rest.
@@ -857,7 +788,7 @@ mod tests {
             neurons.wake_at(0);
             let mut log = EventLog::new(&mut [], &mut [], &mut [], &mut []);
             let mut statistics = Statistics::NEW;
-            forward_step(&dynamics, &weights, &arrivals, &mut neurons, &mut log, &mut statistics)
+            forward_step(Arrays, &dynamics, &weights, &arrivals, &mut neurons, &mut log, &mut statistics)
                 .unwrap();
 
             let product = |value: i32, coefficient: i32| i128::from(value) * i128::from(coefficient);
@@ -910,7 +841,16 @@ mod tests {
                 ([Event::default(); 8], [0; 8], [0; 8], [0; 1]);
             let mut log = EventLog::new(&mut events, &mut slopes, &mut errors, &mut ends);
             let mut statistics = Statistics::NEW;
-            forward_step(&dynamics, &[], &[], &mut neurons, &mut log, &mut statistics).unwrap();
+            forward_step(
+                Arrays,
+                &dynamics,
+                &[],
+                &[],
+                &mut neurons,
+                &mut log,
+                &mut statistics,
+            )
+            .unwrap();
 
             let (v0, i0) = (f64::from(ONE / 2), f64::from(drive * ONE));
             let decay = |h: f64, tau: f64| libm::exp(-h / tau);
@@ -961,7 +901,7 @@ mod tests {
             for step in 0..STEPS {
                 let now: Vec<_> = arrivals.iter().copied().chain([(STEPS - 1, 4, 0)]).filter(|a| a.0 == step)
                     .map(|(_, neuron, offset)| Event { neuron, offset }).collect();
-                forward_step(&dynamics, &weights, &now, &mut neurons, &mut log, &mut statistics).unwrap();
+                forward_step(Arrays, &dynamics, &weights, &now, &mut neurons, &mut log, &mut statistics).unwrap();
                 log.end_step().unwrap();
                 let (em, es) = (libm::exp(-1.0 / 20.0), libm::exp(-1.0 / 5.0));
                 for n in 0..NEURONS {

@@ -44,7 +44,7 @@ pub const LOSS_FRACTION: u32 = 15;
 /// Largest number of neurons in a layer: bounds error sums, and is what a packet can name.
 pub const MAX_NEURONS: usize = 4095;
 /// Half of a unit in the last place, for products that carry 32 more fraction bits than the result.
-pub(crate) const HALF: i64 = 1 << 31;
+pub const HALF: i64 = 1 << 31;
 /// Arrivals whose products may be added to one `i64` before [`Wide::fold`] is due.
 ///
 /// A product of a weight (at most 2^25) with a coefficient (at most 2^31) is at most 2^56; 32 of them

@@ -17,18 +17,14 @@
 //! On the host everything is inlined into one function that is built for the vector instructions of the
 //! machine; on a PE code memory is short, and a call costs little.
 
-use crate::neuron::high;
 use crate::numeric::{ONE, STATE_LIMIT};
 use crate::tables::{Coefficients, Dynamics, RUN_FRACTION, Scheme};
+use crate::vector::{MAX_LANES, Single, Vectors};
 
-/// Neurons that are computed together: a vector register's worth on the host, one on a Cortex-M4,
-/// where anything more would only spill registers.
-pub(crate) const LANES: usize = if cfg!(target_arch = "arm") { 1 } else { 8 };
-
-/// Neurons that fill whole blocks of `lanes`; the rest is computed one by one.
+/// Neurons that fill whole vectors; the rest is computed one by one.
 #[inline(always)]
-pub(crate) const fn whole_blocks(neurons: usize, lanes: usize) -> usize {
-    neurons - neurons % lanes
+pub(crate) const fn whole_vectors<V: Vectors>(neurons: usize) -> usize {
+    neurons - neurons % V::LANES
 }
 
 /// Membrane, among the others, of a neuron that is on the list: below any that a neuron can have. What
@@ -73,27 +69,43 @@ impl Decay {
     /// Both variables after the decay, each rounded once: driven, driver. The coefficients have
     /// `FRACTION` fraction bits.
     #[inline(always)]
-    pub(crate) fn apply<const L: usize, const FRACTION: u32>(
+    pub(crate) fn apply<const FRACTION: u32, V: Vectors>(
         &self,
-        driven: &[i32; L],
-        driver: &[i32; L],
-    ) -> ([i32; L], [i32; L]) {
-        let (mut driven_1, mut driver_1) = ([0; L], [0; L]);
-        // Values are at most 2^29 and doubled where a fraction bit is missing, coefficients 2^31: a product is
-        // at most 2^61. Factors and coupling of a decay add up to no more than one, so the results are no
-        // larger than the larger value.
-        let all_bits = |value: i32| i64::from(value.wrapping_shl(32 - FRACTION));
-        for lane in 0..L {
-            let (x, y) = (all_bits(driven[lane]), all_bits(driver[lane]));
-            let dx = x
-                .wrapping_mul(i64::from(self.driven))
-                .wrapping_add(y.wrapping_mul(i64::from(self.coupling)));
-            let dy = y.wrapping_mul(i64::from(self.driver));
-            driven_1[lane] = driven[lane].wrapping_add(high(dx));
-            driver_1[lane] = driver[lane].wrapping_add(high(dy));
-        }
-        (driven_1, driver_1)
+        x: V,
+        driven: V::Words,
+        driver: V::Words,
+    ) -> (V::Words, V::Words) {
+        let decays = [self.driven, self.driver, self.coupling].map(|factor| x.all(factor));
+        apply::<FRACTION, V>(x, decays, driven, driver)
     }
+}
+
+/// As [`Decay::apply`], where each lane has a decay of its own: factors - 1 of the driven and of the driving
+/// variable, and what the driving one adds to the driven one.
+#[inline(always)]
+fn apply<const FRACTION: u32, V: Vectors>(
+    x: V,
+    [driven_decay, driver_decay, coupling]: [V::Words; 3],
+    driven: V::Words,
+    driver: V::Words,
+) -> (V::Words, V::Words) {
+    // Values are at most 2^29 and doubled where a fraction bit is missing, coefficients 2^31: a product is
+    // at most 2^61. Factors and coupling of a decay add up to no more than one, so the results are no
+    // larger than the larger value.
+    let all_bits = |words| match FRACTION {
+        32 => words,
+        _ => x.add(words, words),
+    };
+    let (of_driven, of_driver) = (all_bits(driven), all_bits(driver));
+    let change = x.sum(
+        x.product(of_driven, driven_decay),
+        x.product(of_driver, coupling),
+    );
+    let driver_change = x.product(of_driver, driver_decay);
+    (
+        x.add(driven, x.rounded(change)),
+        x.add(driver, x.rounded(driver_change)),
+    )
 }
 
 /// Length of [`Neurons::scratch`] for a layer of so many neurons.
@@ -150,6 +162,20 @@ pub(crate) struct Listed {
     pub(crate) boundary: usize,
     pub(crate) membrane: i32,
     pub(crate) current: i32,
+}
+
+impl Listed {
+    /// Takes what the list holds at a place.
+    #[inline(always)]
+    pub(crate) fn new(name: i32, membrane: i32, current: i32) -> Self {
+        let name = name.cast_unsigned();
+        Self {
+            neuron: (name & 0xFFFF) as usize,
+            boundary: (name >> 16) as usize,
+            membrane,
+            current,
+        }
+    }
 }
 
 impl<'m> Neurons<'m> {
@@ -278,41 +304,29 @@ impl Neurons<'_> {
     #[inline(always)]
     pub(crate) fn at(&mut self, place: usize) -> Listed {
         let (membrane, current, names) = self.list();
-        let name = names[place].cast_unsigned();
-        Listed {
-            neuron: (name & 0xFFFF) as usize,
-            boundary: (name >> 16) as usize,
-            membrane: membrane[place],
-            current: current[place],
-        }
+        Listed::new(names[place], membrane[place], current[place])
     }
 
-    /// Advances the neurons at some places of the list, the last first, `L` at a time, up to such that hold
-    /// one above threshold or one that no longer rises.
+    /// Advances the neurons at some places of the list, the last first, up to one that is above threshold or
+    /// rises no longer.
     #[inline(always)]
-    pub(crate) fn advance<const L: usize>(
+    pub(crate) fn advance(
         &mut self,
         decay: &Decay,
         places: core::ops::Range<usize>,
-    ) -> Option<Advanced<L>> {
+    ) -> Option<Advanced> {
         let (membrane, current, _) = self.list();
-        let (v, _) = membrane[places.clone()].as_chunks_mut::<L>();
-        let (i, _) = current[places.clone()].as_chunks_mut::<L>();
-        for (block, (v, i)) in v.iter_mut().zip(i).enumerate().rev() {
+        let states = membrane[places.clone()]
+            .iter_mut()
+            .zip(&mut current[places.clone()]);
+        for (at, (v, i)) in states.enumerate().rev() {
             let before = (*v, *i);
-            (*v, *i) = decay.apply::<L, 32>(v, i);
-            let (mut above, mut falling) = (0, 0);
-            for lane in 0..L {
-                above |= u32::from(v[lane] > ONE) << lane;
-                falling |= u32::from(i[lane] <= v[lane]) << lane;
-            }
-            if above | falling != 0 {
+            ([*v], [*i]) = decay.apply::<32, _>(Single, [*v], [*i]);
+            if *v > ONE || *i <= *v {
                 return Some(Advanced {
-                    first: places.start + block * L,
+                    place: places.start + at,
                     before,
                     after: (*v, *i),
-                    above,
-                    falling,
                 });
             }
         }
@@ -387,6 +401,18 @@ impl Neurons<'_> {
         names[place] = names[last];
     }
 
+    /// Empties the list.
+    #[inline(always)]
+    pub(crate) fn empty_list(&mut self) {
+        self.activity.listed = 0;
+    }
+
+    /// Takes so many neurons from the end of the list.
+    #[inline(always)]
+    pub(crate) fn shorten_list(&mut self, by: usize) {
+        self.activity.listed -= by as u16;
+    }
+
     /// Says that the whole list may rise.
     #[inline(always)]
     pub(crate) fn all_rise(&mut self) {
@@ -394,18 +420,13 @@ impl Neurons<'_> {
     }
 }
 
-/// Neurons of the list that were advanced by a step.
-pub(crate) struct Advanced<const L: usize> {
-    /// Place of the first.
-    pub(crate) first: usize,
+/// A neuron of the list that was advanced by a step, and is above threshold then or rises no longer.
+pub(crate) struct Advanced {
+    pub(crate) place: usize,
     /// V and I at the start of the step.
-    pub(crate) before: ([i32; L], [i32; L]),
+    pub(crate) before: (i32, i32),
     /// V and I at its end.
-    pub(crate) after: ([i32; L], [i32; L]),
-    /// A bit for each that is above threshold.
-    pub(crate) above: u32,
-    /// A bit for each whose membrane is not below its current.
-    pub(crate) falling: u32,
+    pub(crate) after: (i32, i32),
 }
 
 /// The list of the forward pass, to be added to.
@@ -465,7 +486,7 @@ impl Neurons<'_> {
             let run = boundaries[place] as usize - boundary;
             let over = dynamics.over_steps(run, &mut composed);
             let v = &self.membrane[place];
-            let (_, [v]) = Decay::backward(over).apply::<1, RUN_FRACTION>(&[0], &[*v]);
+            let (_, [v]) = Decay::backward(over).apply::<RUN_FRACTION, _>(Single, [0], [*v]);
             v
         })
     }
@@ -480,42 +501,70 @@ impl Neurons<'_> {
     ) -> usize {
         let count = self.with_adjoints();
         let (places, owners, boundaries) = split(self.scratch, self.membrane.len());
-        let place = if let Ok(place) = usize::try_from(places[neuron]) {
-            let (v, i) = (&mut self.membrane[place], &mut self.current[place]);
-            let run = boundaries[place] as usize - boundary;
-            let mut composed = Coefficients::default();
-            let decay = Decay::backward(dynamics.over_steps(run, &mut composed));
-            ([*i], [*v]) = decay.apply::<1, RUN_FRACTION>(&[*i], &[*v]);
-            place
+        // Whether it has any is a choice of values, not of ways: it is as good as random.
+        let known = places[neuron] != NO_PLACE;
+        let place = if known {
+            places[neuron] as usize
         } else {
-            places[neuron] = count as i32;
-            owners[count] = neuron as i32;
-            (self.membrane[count], self.current[count]) = (0, 0);
-            self.activity.listed += 1;
             count
         };
+        let (v, i) = (&mut self.membrane[place], &mut self.current[place]);
+        let at = if known {
+            boundaries[place] as usize
+        } else {
+            boundary
+        };
+        (*v, *i) = if known { (*v, *i) } else { (0, 0) };
+        let mut composed = Coefficients::default();
+        let decay = Decay::backward(dynamics.over_steps(at - boundary, &mut composed));
+        ([*i], [*v]) = decay.apply::<RUN_FRACTION, _>(Single, [*i], [*v]);
+        places[neuron] = place as i32;
+        owners[place] = neuron as i32;
+        self.activity.listed += u16::from(!known);
         boundaries[place] = boundary as i32;
         place
     }
 
     /// Takes all adjoints to a boundary.
     #[inline(always)]
-    pub(crate) fn take_all_to(&mut self, dynamics: &Dynamics<'_>, boundary: usize) {
+    pub(crate) fn take_all_to<V: Vectors>(
+        &mut self,
+        x: V,
+        dynamics: &Dynamics<'_>,
+        boundary: usize,
+    ) {
         let count = self.with_adjoints();
         let (_, _, boundaries) = split(self.scratch, self.membrane.len());
-        let (v, v_rest) = self.membrane[..count].as_chunks_mut::<LANES>();
-        let (i, i_rest) = self.current[..count].as_chunks_mut::<LANES>();
-        let (at, at_rest) = boundaries[..count].as_chunks_mut::<LANES>();
-        run_blocks(dynamics, boundary, v, i, at);
-        if LANES > 1 {
-            run_blocks(
-                dynamics,
-                boundary,
-                v_rest.as_chunks_mut::<1>().0,
-                i_rest.as_chunks_mut::<1>().0,
-                at_rest.as_chunks_mut::<1>().0,
-            );
+        let (v, i) = (&mut self.membrane[..count], &mut self.current[..count]);
+        let boundaries = &mut boundaries[..count];
+        let over = |at: i32| {
+            let mut composed = Coefficients::default();
+            Decay::backward(dynamics.over_steps(at as usize - boundary, &mut composed))
+        };
+        let whole = if V::LANES > 1 {
+            whole_vectors::<V>(count)
+        } else {
+            0
+        };
+        for first in (0..whole).step_by(V::LANES) {
+            let mut decays = [[0; MAX_LANES]; 3];
+            for (lane, &at) in boundaries[first..][..V::LANES].iter().enumerate() {
+                let decay = over(at);
+                decays[0][lane] = decay.driven;
+                decays[1][lane] = decay.driver;
+                decays[2][lane] = decay.coupling;
+            }
+            let decays = decays.map(|of| x.load(&of));
+            let (i, v) = (&mut i[first..], &mut v[first..]);
+            let (driven, driver) = apply::<RUN_FRACTION, V>(x, decays, x.load(i), x.load(v));
+            x.store(driven, i);
+            x.store(driver, v);
         }
+        for place in whole..count {
+            let (i, v) = (&mut i[place], &mut v[place]);
+            ([*i], [*v]) = over(boundaries[place]).apply::<RUN_FRACTION, _>(Single, [*i], [*v]);
+        }
+        boundaries.fill(boundary as i32);
     }
 
     /// λV, λI, and whose they are, `[place]`.
@@ -531,40 +580,9 @@ impl Neurons<'_> {
     }
 }
 
-/// Takes adjoints to a boundary, each from its own.
-#[inline(always)]
-fn run_blocks<const L: usize>(
-    dynamics: &Dynamics<'_>,
-    boundary: usize,
-    v: &mut [[i32; L]],
-    i: &mut [[i32; L]],
-    at: &mut [[i32; L]],
-) {
-    let mut composed = Coefficients::default();
-    let mut decay = |at: i32| {
-        let run = at as usize - boundary;
-        Decay::backward(dynamics.over_steps(run, &mut composed))
-    };
-    for ((v, i), at) in v.iter_mut().zip(i).zip(at) {
-        let mut alike = true;
-        for lane in 1..L {
-            alike &= at[lane] == at[0];
-        }
-        if alike {
-            (*i, *v) = decay(at[0]).apply::<L, RUN_FRACTION>(i, v);
-        } else {
-            for lane in 0..L {
-                ([i[lane]], [v[lane]]) =
-                    decay(at[lane]).apply::<1, RUN_FRACTION>(&[i[lane]], &[v[lane]]);
-            }
-        }
-        at.fill(boundary as i32);
-    }
-}
-
 /// Three parts of `len` each.
 #[inline(always)]
-fn split(scratch: &mut [i32], len: usize) -> (&mut [i32], &mut [i32], &mut [i32]) {
+pub(crate) fn split(scratch: &mut [i32], len: usize) -> (&mut [i32], &mut [i32], &mut [i32]) {
     let (first, rest) = scratch.split_at_mut(len);
     let (second, third) = rest.split_at_mut(len);
     (first, second, &mut third[..len])

@@ -1,7 +1,10 @@
 //! Coefficients of both discretisations.
 
+use core::ops::Range;
+
 use crate::log::Event;
 use crate::numeric;
+use crate::vector::Vectors;
 
 /// Which discretisation of the neuron's equations is computed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -318,6 +321,15 @@ impl<'t> Dynamics<'t> {
         &self.tables.ticks[ticks]
     }
 
+    /// Coefficients over two ticks less, one tick less, so many ticks, and one more; `None` where the table ends.
+    #[inline(always)]
+    pub(crate) fn around(&self, ticks: usize) -> Option<&'t [Coefficients; 4]> {
+        self.tables
+            .ticks
+            .get(ticks.wrapping_sub(2)..)?
+            .first_chunk()
+    }
+
     /// Coefficients over a whole step.
     #[inline(always)]
     pub(crate) fn step(&self) -> &'t Coefficients {
@@ -330,39 +342,51 @@ impl<'t> Dynamics<'t> {
         self.over(self.ticks() - usize::from(arrival.offset))
     }
 
-    /// About the ticks at which the membranes of neurons left to themselves first are above threshold,
-    /// between the ends of the step, with the states there: that of the cubic with the same values and
-    /// slopes at both ends, by one step of Newton's method from the straight line.
+    /// About the ticks at which the membranes of neurons left to themselves first are above threshold, between
+    /// two ticks of a step, with the states there: that of the cubic with the same values and slopes at both
+    /// ends, by one step of Newton's method from the straight line. From 2 to the last but one, where a step has
+    /// that many.
     ///
     /// In `f32`, one rounding per operation and nothing contracted, so that every machine guesses alike.
     #[inline(always)]
-    pub(crate) fn guess<const L: usize>(
+    pub(crate) fn guess<V: Vectors>(
         &self,
-        (v0, i0): (&[i32; L], &[i32; L]),
-        (v1, i1): (&[i32; L], &[i32; L]),
-    ) -> [u32; L] {
-        let ticks = self.ticks() as f32;
-        // The decay over one tick, in units of a step.
+        x: V,
+        ticks: Range<usize>,
+        (v0, i0): (V::Words, V::Words),
+        (v1, i1): (V::Words, V::Words),
+    ) -> V::Words {
+        let last = (self.ticks() - 1) as f32;
+        let half = ticks.start as f32 + 0.5;
+        let ticks = (ticks.end - ticks.start) as f32;
+        // The decay over one tick, in units of the time between both.
         let rate = self.over(1).membrane_decay as f32 * (ticks * -INVERSE_UNIT);
-        let mut guesses = [0; L];
-        for lane in 0..L {
-            // All differences are at most 2^30.
-            let rise = v1[lane].wrapping_sub(v0[lane]) as f32;
-            let needed = numeric::ONE.wrapping_sub(v0[lane]) as f32;
-            let x = needed / rise;
-            // V(x) = V0 + rise x + x (1 - x) (start (1 - x) + end x)
-            let start = i0[lane].wrapping_sub(v0[lane]) as f32 * rate - rise;
-            let end = rise - i1[lane].wrapping_sub(v1[lane]) as f32 * rate;
-            let (bend, twist, between) = (start + (end - start) * x, end - start, x * (1.0 - x));
-            let slope = rise + (1.0 - 2.0 * x) * bend + between * twist;
-            let at = (x - between * bend / slope) * ticks + 0.5;
-            // What is not a number becomes 1. (In comparisons, which every machine has as instructions.)
-            let at = if at > 1.0 { at } else { 1.0 };
-            let at = if at < ticks { at } else { ticks };
-            // The unit in the last place of this sum is one.
-            guesses[lane] = (at + INTEGERS).to_bits() & 0xFFFF;
-        }
-        guesses
+        let all = |number| x.all_floats(number);
+        let (ticks, last, rate, half) = (all(ticks), all(last), all(rate), all(half));
+        let (one, two, integers) = (all(1.0), all(2.0), all(INTEGERS));
+        let add = |a, b| x.add_floats(a, b);
+        let sub = |a, b| x.subtract_floats(a, b);
+        let mul = |a, b| x.multiply(a, b);
+        // All differences are at most 2^30.
+        let difference = |a, b| x.floats(x.subtract(a, b));
+        let rise = difference(v1, v0);
+        let at = x.divide(difference(x.all(numeric::ONE), v0), rise);
+        // V(x) = V0 + rise x + x (1 - x) (start (1 - x) + end x)
+        let start = sub(mul(difference(i0, v0), rate), rise);
+        let end = sub(rise, mul(difference(i1, v1), rate));
+        let twist = sub(end, start);
+        let bend = add(start, mul(twist, at));
+        let between = mul(at, sub(one, at));
+        let slope = add(
+            add(rise, mul(sub(one, mul(two, at)), bend)),
+            mul(between, twist),
+        );
+        let at = sub(at, x.divide(mul(between, bend), slope));
+        let at = add(mul(at, ticks), half);
+        // What is not a number becomes 2.
+        let at = x.smaller_float(x.larger_float(at, two), last);
+        // The unit in the last place of this sum is one.
+        x.and(x.bits(add(at, integers)), x.all(0xFFFF))
     }
 
     /// Coefficients over any number of whole steps. Those of a run that is longer than any in the table are
@@ -402,7 +426,7 @@ impl<'t> Dynamics<'t> {
     /// "No" is certain; "yes" is a bound by [`Peak`]s.
     #[inline(always)]
     pub(crate) fn may_rise(&self, membrane: i32, current: i32) -> bool {
-        self.peaks().may_rise(&[membrane], &[current]) != 0
+        self.peaks().may_rise(membrane, current)
     }
 
     /// Where a neuron's membrane can get.
@@ -422,41 +446,48 @@ impl<'t> Dynamics<'t> {
 pub(crate) struct Peaks<'t>(&'t [Peak; PEAKS]);
 
 impl Peaks<'_> {
-    /// [`Dynamics::may_rise`] of some neurons: a bit for each.
+    /// [`Dynamics::may_rise`].
     #[inline(always)]
-    pub(crate) fn may_rise<const L: usize>(&self, membrane: &[i32; L], current: &[i32; L]) -> u32 {
+    pub(crate) fn may_rise(&self, v: i32, i: i32) -> bool {
         let [first, second, third] = self.0;
-        if L == 1 {
-            let (v, i) = (membrane[0], current[0]);
-            // Where it matters, the membrane is at most 2^20.
-            let line = if i > v.max(0).wrapping_mul(4) {
-                first
-            } else if i > v.max(0).wrapping_mul(2) {
-                second
-            } else {
-                third
-            };
-            // A membrane above the current falls.
-            return u32::from(v > numeric::ONE || (i > v && line.exceeds(v, i)));
-        }
-        // The same for vectors: all lines, and a choice.
-        let mut lines = [Peak::default(); L];
-        for lane in 0..L {
-            let (v, i) = (membrane[lane].max(0), current[lane]);
-            let pick = |first: i32, second: i32, third: i32| {
-                let later = if i > v.wrapping_mul(2) { second } else { third };
-                if i > v.wrapping_mul(4) { first } else { later }
-            };
-            lines[lane].membrane = pick(first.membrane, second.membrane, third.membrane);
-            lines[lane].current = pick(first.current, second.current, third.current);
-        }
-        let mut rises = 0;
-        for lane in 0..L {
-            let (v, i) = (membrane[lane], current[lane]);
-            let rising = (v > numeric::ONE) | ((i > v) & lines[lane].exceeds(v, i));
-            rises |= u32::from(rising) << lane;
-        }
-        rises
+        // Where it matters, the membrane is at most 2^20.
+        let line = if i > v.max(0).wrapping_mul(4) {
+            first
+        } else if i > v.max(0).wrapping_mul(2) {
+            second
+        } else {
+            third
+        };
+        // A membrane above the current falls.
+        v > numeric::ONE || (i > v && line.exceeds(v, i))
+    }
+
+    /// [`Dynamics::may_rise`] of many neurons, as a mask: all lines, and a choice.
+    #[inline(always)]
+    pub(crate) fn may_rise_in<V: Vectors>(
+        &self,
+        x: V,
+        membrane: V::Words,
+        current: V::Words,
+    ) -> V::Words {
+        let [first, second, third] = self.0;
+        let v = x.larger(membrane, x.all(0));
+        let twice = x.add(v, v);
+        let above_half = x.greater(current, twice);
+        let above_quarter = x.greater(current, x.add(twice, twice));
+        let pick = |first, second, third| {
+            let later = x.choose(above_half, x.all(second), x.all(third));
+            x.choose(above_quarter, x.all(first), later)
+        };
+        let bound = x.sum(
+            x.product(v, pick(first.membrane, second.membrane, third.membrane)),
+            x.product(current, pick(first.current, second.current, third.current)),
+        );
+        let exceeds = x.greater(x.upper(bound), x.all(PEAK_LIMIT));
+        x.or(
+            x.greater(membrane, x.all(numeric::ONE)),
+            x.and(x.greater(current, membrane), exceeds),
+        )
     }
 }
 
@@ -474,6 +505,7 @@ impl Peak {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::vector::Arrays;
 
     #[test]
     fn table_follows_its_formulas() {
@@ -568,10 +600,10 @@ mod tests {
             let lines = peaks(1.0, tau_m, tau_s);
             let peaks = Peaks(&lines);
             let (v, i): (std::vec::Vec<_>, std::vec::Vec<_>) = states.into_iter().unzip();
-            let together = peaks.may_rise::<8>(v.first_chunk().unwrap(), i.first_chunk().unwrap());
+            let rises = peaks.may_rise_in(Arrays, Arrays.load(&v), Arrays.load(&i));
             for lane in 0..8 {
-                let alone = peaks.may_rise(&[v[lane]], &[i[lane]]);
-                proptest::prop_assert_eq!(together >> lane & 1, alone);
+                let alone = peaks.may_rise(v[lane], i[lane]);
+                proptest::prop_assert_eq!(Arrays.signs(rises) >> lane & 1 == 1, alone);
             }
         }
 
@@ -592,10 +624,10 @@ mod tests {
                 (em + 1.0) * v + kf * i
             }).fold(f64::MIN, f64::max);
             let threshold = f64::from(numeric::ONE);
-            proptest::prop_assert!(highest < threshold || peaks.may_rise(&[membrane], &[current]) != 0);
+            proptest::prop_assert!(highest < threshold || peaks.may_rise(membrane, current));
             // And for a membrane above zero it is not much above the truth.
             let close = highest > 0.95 * threshold || membrane < 0;
-            proptest::prop_assert!(close || peaks.may_rise(&[membrane], &[current]) == 0);
+            proptest::prop_assert!(close || !peaks.may_rise(membrane, current));
         }
     }
 }

@@ -33,6 +33,7 @@ use crate::log::{Event, EventLog, LogFull, LoggedStep};
 use crate::numeric::{Statistics, scramble};
 use crate::state::Neurons;
 use crate::tables::Dynamics;
+use crate::vector::{Native, Vectors};
 
 use stream::Port;
 
@@ -68,13 +69,7 @@ pub trait Kernels {
         log: &mut EventLog<'_>,
         statistics: &mut Statistics,
     ) -> Result<(), LogFull> {
-        crate::neuron::forward_step(dynamics, weights, arrivals, neurons, log, statistics)
-    }
-
-    /// Square root, correctly rounded.
-    #[inline]
-    fn square_root(&self, value: f32) -> f32 {
-        libm::sqrtf(value)
+        With(Native::default()).forward_step(dynamics, weights, arrivals, neurons, log, statistics)
     }
 
     /// [`crate::adjoint::backward_step`].
@@ -91,9 +86,15 @@ pub trait Kernels {
         error_sums: Option<&mut [i64]>,
         statistics: &mut Statistics,
     ) {
-        crate::adjoint::backward_step(
+        With(Native::default()).backward_step(
             dynamics, weights, gradient, arrivals, own, neurons, error_sums, statistics,
         );
+    }
+
+    /// Square root, correctly rounded.
+    #[inline]
+    fn square_root(&self, value: f32) -> f32 {
+        libm::sqrtf(value)
     }
 }
 
@@ -102,6 +103,44 @@ pub trait Kernels {
 pub struct Portable;
 
 impl Kernels for Portable {}
+
+/// The kernels with these vector instructions, compiled into their caller.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct With<V>(pub V);
+
+impl<V: Vectors> Kernels for With<V> {
+    #[inline(always)]
+    fn forward_step(
+        &self,
+        dynamics: &Dynamics<'_>,
+        weights: &[i32],
+        arrivals: &[Event],
+        neurons: &mut Neurons<'_>,
+        log: &mut EventLog<'_>,
+        statistics: &mut Statistics,
+    ) -> Result<(), LogFull> {
+        crate::neuron::forward_step(
+            self.0, dynamics, weights, arrivals, neurons, log, statistics,
+        )
+    }
+
+    #[inline(always)]
+    fn backward_step(
+        &self,
+        dynamics: &Dynamics<'_>,
+        weights: &[i32],
+        gradient: &mut [i64],
+        arrivals: &[Event],
+        own: LoggedStep<'_>,
+        neurons: &mut Neurons<'_>,
+        error_sums: Option<&mut [i64]>,
+        statistics: &mut Statistics,
+    ) {
+        crate::adjoint::backward_step(
+            self.0, dynamics, weights, gradient, arrivals, own, neurons, error_sums, statistics,
+        );
+    }
+}
 
 /// Times that a program looks for packets and work in one poll at most.
 const ROUNDS_PER_POLL: usize = 64;

@@ -10,14 +10,17 @@ use eventprop_core::network::{self, Layer};
 use eventprop_core::numeric::Statistics;
 use eventprop_core::optimizer::{Progress, Stretch, Update};
 use eventprop_core::program::layer::spikes_per_step;
-use eventprop_core::program::{Portable, spike_hash};
+use eventprop_core::program::{With, spike_hash};
 use eventprop_core::state::{Activity, Neurons, scratch_len};
 use eventprop_core::tables::Dynamics;
+use eventprop_core::vector::Vectors;
 use rayon::{ThreadPool, ThreadPoolBuilder};
 use s2_hal::math::SoftwareExpLog;
 
 use super::model::loss_to_f64;
-use super::model::{Model, TallyBuilder, Vectorised, add_statistics, check_sample, core_event};
+use super::model::{
+    Model, TallyBuilder, Vectorised, Work, add_statistics, check_sample, core_event,
+};
 use super::{
     Backend, Counters, EncodedSample, EncodedSets, LayerGradient, LayerWeights, OptimizerState,
     Setup, Spike, SpikeRecord, Split, Tally,
@@ -314,6 +317,8 @@ struct Counts {
     /// Spikes per layer, from the input on.
     spikes: Vec<u64>,
     spike_digest: u64,
+    /// Start of the step of each spike of a layer, to be used again.
+    starts: Vec<u32>,
     statistics: Statistics,
 }
 
@@ -355,11 +360,11 @@ impl Outputs {
     /// Finds the first spike of each output.
     fn find(&mut self, log: &EventLog<'_>, tick_bits: u32) {
         self.first.fill(SILENT);
-        for step in 0..log.steps() {
+        for step in log.busy_steps() {
             for (place, event) in log.range(step).zip(log.events(step)) {
                 let output = usize::from(event.neuron);
                 if self.first[output] == SILENT {
-                    self.first[output] = ticks(step, *event, tick_bits);
+                    self.first[output] = ticks_before(step, tick_bits) + u32::from(event.offset);
                     self.places[output] = place;
                 }
             }
@@ -382,14 +387,17 @@ impl Counts {
     /// Counts the spikes of one layer, from 0 for the input; `index` is the sample's within the run.
     fn add(&mut self, layer: usize, log: &EventLog<'_>, index: u32, job: &Job<'_>) {
         self.spikes[layer] += log.len() as u64;
-        let mut digest = 0u64;
-        for step in 0..log.steps() {
-            for event in log.events(step) {
-                let ticks = ticks(step, *event, job.model.tick_bits);
-                let hash = spike_hash(index, layer as u32, event.neuron.into(), ticks);
-                digest = digest.wrapping_add(hash);
-            }
+        self.starts.clear();
+        for step in log.busy_steps() {
+            let start = ticks_before(step, job.model.tick_bits);
+            self.starts.resize(log.range(step).end, start);
         }
+        let digest = job.vectorised.run(Digest {
+            events: log.all(),
+            starts: &self.starts,
+            sample: index,
+            layer: layer as u32,
+        });
         self.spike_digest = self.spike_digest.wrapping_add(digest);
         if let Some(layer) = layer.checked_sub(1).filter(|_| job.train) {
             let spikes_of = &mut self.spikes_of[layer];
@@ -400,9 +408,32 @@ impl Counts {
     }
 }
 
-/// Time since the sample's start.
-fn ticks(step: usize, event: Event, tick_bits: u32) -> u32 {
-    ((step as u32) << tick_bits) + u32::from(event.offset)
+/// Ticks of a sample before a step.
+fn ticks_before(step: usize, tick_bits: u32) -> u32 {
+    (step as u32) << tick_bits
+}
+
+/// The sum of the hashes of a layer's spikes.
+struct Digest<'a> {
+    events: &'a [Event],
+    /// Start of the step of each.
+    starts: &'a [u32],
+    sample: u32,
+    layer: u32,
+}
+
+impl Work for Digest<'_> {
+    type Output = u64;
+
+    #[inline(always)]
+    fn run(self, _: impl Vectors) -> u64 {
+        let spikes = self.events.iter().zip(self.starts);
+        spikes.fold(0u64, |digest, (event, start)| {
+            let ticks = start.wrapping_add(event.offset.into());
+            let hash = spike_hash(self.sample, self.layer, event.neuron.into(), ticks);
+            digest.wrapping_add(hash)
+        })
+    }
 }
 
 impl Worker {
@@ -435,6 +466,7 @@ impl Worker {
                 spikes_of: model.dims[1..].iter().map(|&n| vec![0; n]).collect(),
                 spikes: vec![0; model.dims.len()],
                 spike_digest: 0,
+                starts: Vec::new(),
                 statistics: Statistics::NEW,
             },
         }
@@ -471,7 +503,7 @@ impl Worker {
             };
             fill(input, sample, job.model.steps)?;
             let (outputs, counts) = (&mut self.outputs, &mut self.counts);
-            job.vectorised.0.dispatch(ForwardPass {
+            job.vectorised.run(ForwardPass {
                 dynamics: job.dynamics,
                 weights: job.weights,
                 input,
@@ -494,7 +526,7 @@ impl Worker {
             if job.train {
                 counts.silent_labels[usize::from(sample.label)] += u32::from(outcome.label_silent);
                 outputs.assign(output);
-                job.vectorised.0.dispatch(BackwardPass {
+                job.vectorised.run(BackwardPass {
                     dynamics: job.dynamics,
                     weights: job.weights,
                     input,
@@ -557,11 +589,11 @@ struct ForwardPass<'a, 'l> {
     statistics: &'a mut Statistics,
 }
 
-impl pulp::WithSimd for ForwardPass<'_, '_> {
+impl Work for ForwardPass<'_, '_> {
     type Output = std::result::Result<(), LogFull>;
 
     #[inline(always)]
-    fn with_simd<S: pulp::Simd>(self, _: S) -> Self::Output {
+    fn run(self, vectors: impl Vectors) -> Self::Output {
         let Self {
             dynamics,
             weights,
@@ -569,7 +601,7 @@ impl pulp::WithSimd for ForwardPass<'_, '_> {
             layers,
             statistics,
         } = self;
-        network::forward(&Portable, dynamics, weights, input, layers, statistics)
+        network::forward(&With(vectors), dynamics, weights, input, layers, statistics)
     }
 }
 
@@ -583,11 +615,11 @@ struct BackwardPass<'a, 'l> {
     statistics: &'a mut Statistics,
 }
 
-impl pulp::WithSimd for BackwardPass<'_, '_> {
+impl Work for BackwardPass<'_, '_> {
     type Output = ();
 
     #[inline(always)]
-    fn with_simd<S: pulp::Simd>(self, _: S) {
+    fn run(self, vectors: impl Vectors) {
         let Self {
             dynamics,
             weights,
@@ -597,7 +629,13 @@ impl pulp::WithSimd for BackwardPass<'_, '_> {
             statistics,
         } = self;
         network::backward(
-            &Portable, dynamics, weights, input, layers, sums, statistics,
+            &With(vectors),
+            dynamics,
+            weights,
+            input,
+            layers,
+            sums,
+            statistics,
         );
     }
 }

@@ -18,6 +18,8 @@ pub mod direct;
 pub mod emulated;
 pub mod mock;
 pub mod model;
+#[cfg(target_arch = "x86_64")]
+mod vectors;
 
 use std::ops::Range;
 

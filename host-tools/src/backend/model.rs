@@ -9,7 +9,10 @@ use eventprop_core::optimizer::{Method, Rounding, Settings, SilentNeurons, Stret
 use eventprop_core::program::Kernels;
 use eventprop_core::state::Neurons;
 use eventprop_core::tables::{self, Coefficients, Dynamics, Peak, TableError, Tables};
+use eventprop_core::vector::{Arrays, Vectors};
 
+#[cfg(target_arch = "x86_64")]
+use super::vectors::Avx2;
 use super::{Counters, EncodedSample, InputEvent, LayerWeights, Setup, Tally};
 use crate::error::{Error, Result};
 use crate::experiment::{OptimizerKind, Scheme, SilentLabel, SilentOutputs, WeightRounding};
@@ -303,14 +306,48 @@ impl Default for Vectorised {
     }
 }
 
+/// Work that is built for every kind of vector instructions. (A closure would not do: its body is not always
+/// inlined into the function that has them enabled.)
+pub trait Work {
+    /// What it comes to.
+    type Output;
+
+    /// Does it.
+    fn run(self, vectors: impl Vectors) -> Self::Output;
+}
+
+/// Work, and the vector instructions for it.
+struct With<V, W>(V, W);
+
+impl<V: Vectors, W: Work> pulp::WithSimd for With<V, W> {
+    type Output = W::Output;
+
+    #[inline(always)]
+    fn with_simd<S: pulp::Simd>(self, _: S) -> W::Output {
+        self.1.run(self.0)
+    }
+}
+
 impl Vectorised {
+    /// Does work with the vector instructions.
+    #[inline(always)]
+    pub fn run<W: Work>(self, work: W) -> W::Output {
+        match self.0 {
+            #[cfg(target_arch = "x86_64")]
+            pulp::Arch::V4(simd) => pulp::Simd::vectorize(simd, With(Avx2(*simd), work)),
+            #[cfg(target_arch = "x86_64")]
+            pulp::Arch::V3(simd) => pulp::Simd::vectorize(simd, With(Avx2(simd), work)),
+            other => other.dispatch(With(Arrays, work)),
+        }
+    }
+
     /// [`Update::apply`]. Each operation on floating-point numbers is rounded by itself as IEEE 754
     /// defines it, in vectors as elsewhere, so the bits are the same here, too.
     ///
     /// # Panics
     /// As there.
     pub fn update(&self, update: &Update, stretch: Stretch<'_>, statistics: &mut Statistics) {
-        self.0.dispatch(Descent(update, stretch, statistics));
+        self.run(Descent(update, stretch, statistics));
     }
 }
 
@@ -324,7 +361,7 @@ impl Kernels for Vectorised {
         log: &mut EventLog<'_>,
         statistics: &mut Statistics,
     ) -> std::result::Result<(), LogFull> {
-        self.0.dispatch(Forward(
+        self.run(Forward(
             dynamics, weights, arrivals, neurons, log, statistics,
         ))
     }
@@ -340,7 +377,7 @@ impl Kernels for Vectorised {
         error_sums: Option<&mut [i64]>,
         statistics: &mut Statistics,
     ) {
-        self.0.dispatch(Backward(
+        self.run(Backward(
             dynamics, weights, gradient, arrivals, own, neurons, error_sums, statistics,
         ));
     }
@@ -357,13 +394,15 @@ struct Forward<'a, 't, 'n, 'l>(
     &'a mut Statistics,
 );
 
-impl pulp::WithSimd for Forward<'_, '_, '_, '_> {
+impl Work for Forward<'_, '_, '_, '_> {
     type Output = std::result::Result<(), LogFull>;
 
     #[inline(always)]
-    fn with_simd<S: pulp::Simd>(self, _: S) -> Self::Output {
+    fn run(self, vectors: impl Vectors) -> Self::Output {
         let Self(dynamics, weights, arrivals, neurons, log, statistics) = self;
-        neuron::forward_step(dynamics, weights, arrivals, neurons, log, statistics)
+        neuron::forward_step(
+            vectors, dynamics, weights, arrivals, neurons, log, statistics,
+        )
     }
 }
 
@@ -379,14 +418,14 @@ struct Backward<'a, 't, 'n>(
     &'a mut Statistics,
 );
 
-impl pulp::WithSimd for Backward<'_, '_, '_> {
+impl Work for Backward<'_, '_, '_> {
     type Output = ();
 
     #[inline(always)]
-    fn with_simd<S: pulp::Simd>(self, _: S) {
+    fn run(self, vectors: impl Vectors) {
         let Self(dynamics, weights, gradient, arrivals, own, neurons, sums, statistics) = self;
         adjoint::backward_step(
-            dynamics, weights, gradient, arrivals, own, neurons, sums, statistics,
+            vectors, dynamics, weights, gradient, arrivals, own, neurons, sums, statistics,
         );
     }
 }
@@ -394,11 +433,11 @@ impl pulp::WithSimd for Backward<'_, '_, '_> {
 /// Arguments of an update.
 struct Descent<'a>(&'a Update, Stretch<'a>, &'a mut Statistics);
 
-impl pulp::WithSimd for Descent<'_> {
+impl Work for Descent<'_> {
     type Output = ();
 
     #[inline(always)]
-    fn with_simd<S: pulp::Simd>(self, _: S) {
+    fn run(self, _: impl Vectors) {
         let Self(update, stretch, statistics) = self;
         update.apply_with(stretch, f32::sqrt, statistics);
     }

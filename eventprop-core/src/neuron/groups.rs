@@ -1,0 +1,671 @@
+//! The exact scheme on processors with vector instructions, which look far ahead: a choice of values is
+//! cheap there, a choice of ways is dear. What a PE decides neuron by neuron is decided here for a group of
+//! neurons, as bits of a word. The results have the same bits.
+
+use core::ops::Range;
+
+use super::{Run, Step, Term, decay_of_membrane, high, outside};
+use crate::log::{LogFull, bits};
+use crate::numeric::{ARRIVALS_PER_FOLD, ONE, STATE_LIMIT, decay, saturate_short, scale};
+use crate::state::{Decay, Listed, Neurons, PARKED, split, whole_vectors};
+use crate::tables::{Coefficients, Dynamics};
+use crate::vector::{MAX_LANES, Single, Vectors};
+
+/// Neurons that have a bit each in a word.
+const GROUP: usize = u64::BITS as usize;
+
+/// What a kernel leaves of the neurons of a group.
+struct Group {
+    membrane: [i32; GROUP],
+    current: [i32; GROUP],
+    /// About the tick at which the threshold is crossed.
+    guess: [i32; GROUP],
+}
+
+impl Group {
+    const NEW: Self = Self {
+        membrane: [0; GROUP],
+        current: [0; GROUP],
+        guess: [0; GROUP],
+    };
+}
+
+/// Neurons of a group, a bit for each.
+#[derive(Clone, Copy, Default)]
+struct Found {
+    /// Above threshold, or beyond the limits of a state where that is possible.
+    beyond: u64,
+    /// May rise above threshold.
+    rises: u64,
+}
+
+impl<V: Vectors> Step<'_, '_, '_, '_, V> {
+    /// As [`rise_one_by_one`](Self::rise_one_by_one), for all neurons that rise.
+    #[inline(always)]
+    pub(super) fn rise_in_groups(&mut self, step: usize) -> Result<(), LogFull> {
+        let rising = self.neurons.rising();
+        // As far as the list has memory for whole vectors.
+        let in_groups = rising.min(whole_vectors::<V>(self.neurons.len()));
+        self.rise_one_by_one(step, in_groups..rising)?;
+        let decay = Decay::forward(self.dynamics.step());
+        let mut before = Group::NEW;
+        for first in (0..in_groups).step_by(GROUP).rev() {
+            let places = first..in_groups.min(first + GROUP);
+            let (x, dynamics) = (self.vectors, self.dynamics);
+            let (above, mut leaving) =
+                self.neurons
+                    .advance_group(x, dynamics, &decay, places.clone(), &mut before);
+            for lane in bits(above) {
+                let place = first + lane;
+                let after = self.neurons.at(place);
+                let state = (before.membrane[lane], before.current[lane]);
+                let guess = before.guess[lane] as usize;
+                let v = self.cross_at_guess(&after, state, guess)?;
+                self.neurons.put_at(place, v, after.current);
+            }
+            if above != 0 {
+                // What falls is known of those that have not spiked.
+                let rises = self.neurons.who_rises(x, dynamics, places);
+                leaving = leaving & !above | above & !rises;
+            }
+            while let Some(lane) = leaving.checked_ilog2() {
+                leaving ^= 1 << lane;
+                self.neurons.leave_at(first + lane as usize, step + 1);
+            }
+        }
+        Ok(())
+    }
+
+    /// As [`cross`](Self::cross). `after` holds the neuron and its state at the end of the step.
+    #[inline(always)]
+    fn cross_at_guess(
+        &mut self,
+        after: &Listed,
+        (v0, i0): (i32, i32),
+        guess: usize,
+    ) -> Result<i32, LogFull> {
+        let is_above =
+            |over: &Coefficients| v0.wrapping_add(high(decay_of_membrane(over, v0, i0))) > ONE;
+        if let Some(tick) = self.beside(guess, is_above) {
+            let left = self.dynamics.over(self.dynamics.ticks() - tick);
+            let v_end = after.membrane.wrapping_sub(decay(ONE, left.membrane_decay));
+            if v_end <= ONE {
+                let i = decay(i0, self.dynamics.over(tick).current_decay);
+                self.spike_once(after.neuron, tick, i.wrapping_sub(ONE))?;
+                return Ok(v_end);
+            }
+        }
+        // From the guess to an end of the step, another one is much better.
+        let nothing = (0, guess);
+        let end = (after.membrane, after.current);
+        self.cross_once(after.neuron, nothing, (v0, i0), end)
+    }
+
+    /// The tick beside a guess, or that itself, at which a neuron is above threshold, and was not one tick
+    /// before. `is_above` says whether it is after the time that coefficients are for.
+    #[inline(always)]
+    fn beside(&self, guess: usize, is_above: impl Fn(&Coefficients) -> bool) -> Option<usize> {
+        let [far, before, at, behind] = self.dynamics.around(guess)?;
+        let (far, before) = (is_above(far), is_above(before));
+        let (at, behind) = (is_above(at), is_above(behind));
+        let found = if at { !(before & far) } else { behind };
+        let tick = guess + 1 - usize::from(at) - usize::from(at & before);
+        found.then_some(tick)
+    }
+
+    /// As [`cross_slowly`](Self::cross_slowly), where a weight arrives at a tick and nothing else does: looks
+    /// first for an easy answer.
+    #[cold]
+    #[inline(never)]
+    pub(super) fn cross_once(
+        &mut self,
+        neuron: usize,
+        arriving: (i32, usize),
+        before: (i32, i32),
+        after: (i32, i32),
+    ) -> Result<i32, LogFull> {
+        let Some((tick, slope)) = self.only_crossing(arriving, before, after) else {
+            return self.cross_slowly(neuron, before, after.0);
+        };
+        self.spike_once(neuron, tick, slope)?;
+        let left = self.dynamics.over(self.dynamics.ticks() - tick);
+        Ok(after.0.wrapping_sub(decay(ONE, left.membrane_decay)))
+    }
+
+    /// The tick at which a neuron crosses the threshold in a step, and the slope there, if it is easily seen that
+    /// it does so once, and where: a search can find nothing else then. A weight arrives `offset` ticks from
+    /// the start of the step.
+    #[inline(always)]
+    fn only_crossing(
+        &self,
+        (w, offset): (i32, usize),
+        (v0, i0): (i32, i32),
+        (v1, i1): (i32, i32),
+    ) -> Option<(usize, i32)> {
+        let ticks = self.dynamics.ticks();
+        let until = self.dynamics.over(offset);
+        let v = v0.wrapping_add(high(decay_of_membrane(until, v0, i0)));
+        let i = decay(i0, until.current_decay);
+        // The membrane moves towards the current. While that is above threshold, by so much that it moves by two
+        // units in the last place per tick, the membrane does not come back from there; and it does not get
+        // there before the arrival if neither of them was there.
+        let rate = self.dynamics.over(1).membrane_decay;
+        let holds = |i: i32| scale(ONE.wrapping_sub(i), rate) >= 2;
+        let once = holds(i1) && (holds(i) || v0.max(i0) <= ONE - 2);
+        if !once {
+            return None;
+        }
+        let [guess] = if v > ONE {
+            self.dynamics
+                .guess(Single, 0..offset, ([v0], [i0]), ([v], [i]))
+        } else {
+            let after = ([v], [i.wrapping_add(w)]);
+            self.dynamics
+                .guess(Single, offset..ticks, after, ([v1], [i1]))
+        };
+        let guess = guess as usize;
+        // Nothing is added by what arrives later: over no ticks the coefficients are zero.
+        let since = |tick: usize| self.dynamics.over(tick.saturating_sub(offset));
+        let product = |value: i32, factor: i32| i64::from(value).wrapping_mul(factor.into());
+        let is_above = |tick| {
+            let change = decay_of_membrane(self.dynamics.over(tick), v0, i0)
+                .wrapping_add(product(w, since(tick).current_to_membrane));
+            v0.wrapping_add(high(change)) > ONE
+        };
+        let ticks_around = [guess.checked_sub(2)?, guess - 1, guess, guess + 1];
+        if ticks_around[3] > ticks {
+            return None;
+        }
+        let [far, before, at, behind] = ticks_around.map(is_above);
+        let found = if at { !(before & far) } else { behind };
+        let tick = guess + 1 - usize::from(at) - usize::from(at & before);
+        let left = self.dynamics.over(ticks - tick).membrane_decay;
+        if !found || v1.wrapping_sub(decay(ONE, left)) > ONE {
+            return None;
+        }
+        let arrived = if offset < tick { w } else { 0 };
+        let change = product(i0, self.dynamics.over(tick).current_decay)
+            .wrapping_add(product(arrived, since(tick).current_decay));
+        let i = i0.wrapping_add(arrived).wrapping_add(high(change));
+        Some((tick, i.wrapping_sub(ONE)))
+    }
+
+    /// Emits the only spike of a neuron in a step; limits its slope.
+    #[inline(always)]
+    fn spike_once(&mut self, neuron: usize, tick: usize, slope: i32) -> Result<(), LogFull> {
+        let slope = saturate_short(slope, STATE_LIMIT, &mut self.statistics.saturations);
+        self.spike(neuron, tick, slope)
+    }
+
+    /// Advances all neurons to the end of a step with arrivals; `terms` are those of all of them. `run` takes
+    /// those that are not on the list there.
+    #[inline(always)]
+    pub(super) fn arrive_in_groups(
+        &mut self,
+        step: usize,
+        run: &Run,
+        terms: &[Term],
+    ) -> Result<(), LogFull> {
+        let len = self.neurons.len();
+        if len < V::LANES {
+            return self.arrive_at_few(step, terms);
+        }
+        let listed = self.neurons.listed();
+        let in_groups = whole_vectors::<V>(len);
+        let mut group = Group::NEW;
+        for first in (0..in_groups).step_by(GROUP) {
+            let neurons = first..in_groups.min(first + GROUP);
+            let Found { beyond, mut rises } =
+                self.arrive_group(&run.to_end, terms, neurons, &mut group);
+            for lane in bits(beyond) {
+                let state = (group.membrane[lane], group.current[lane]);
+                let (v, i) = self.settle_at(run, terms, first + lane, state)?;
+                self.neurons.put_among_others(first + lane, v, i);
+                mark(&mut rises, lane, self.dynamics.may_rise(v, i));
+            }
+            self.neurons.list_marked(first, rises);
+        }
+        for neuron in in_groups..len {
+            self.arrive_at(run, terms, neuron)?;
+        }
+        self.arrive_on_list_in_groups(step, terms, listed)
+    }
+
+    /// Advances neurons that are not on the list over `run`, with arrivals in its last step; their state before
+    /// goes to `before`.
+    #[inline(always)]
+    fn arrive_group(
+        &mut self,
+        run: &Coefficients,
+        terms: &[Term],
+        neurons: Range<usize>,
+        before: &mut Group,
+    ) -> Found {
+        let x = self.vectors;
+        let (first, peaks) = (neurons.start, self.dynamics.peaks());
+        let run = Factors {
+            membrane: x.all(run.membrane_decay),
+            current: x.all(run.current_decay),
+            coupling: x.all(run.current_to_membrane),
+        };
+        let (v, i) = (
+            &mut self.neurons.membrane[neurons.clone()],
+            &mut self.neurons.current[neurons],
+        );
+        let v = v.chunks_exact_mut(V::LANES);
+        let i = i.chunks_exact_mut(V::LANES);
+        let v_before = before.membrane.chunks_exact_mut(V::LANES);
+        let i_before = before.current.chunks_exact_mut(V::LANES);
+        let mut found = Found::default();
+        for (block, ((v, i), (v_before, i_before))) in
+            v.zip(i).zip(v_before.zip(i_before)).enumerate()
+        {
+            let done = block * V::LANES;
+            let (v0, i0) = (x.load(v), x.load(i));
+            let mut sums = VectorSums::begin(x, &run, v0, i0);
+            for term in terms {
+                let w = x.load(&self.weights[term.row.wrapping_add(first + done)..]);
+                sums.add(x, term, w);
+            }
+            let (v1, i1) = sums.rounded(x);
+            x.store(v0, v_before);
+            x.store(i0, i_before);
+            x.store(v1, v);
+            x.store(i1, i);
+            let listed = x.signs(x.greater(x.all(PARKED + 1), v0));
+            let beyond = x.signs(beyond_limits(x, v1, i1));
+            let rises = x.signs(peaks.may_rise_in(x, v1, i1));
+            found.beyond |= u64::from(beyond & !listed) << done;
+            found.rises |= u64::from(rises & !listed) << done;
+        }
+        found
+    }
+
+    /// As [`arrive_in_groups`](Self::arrive_in_groups), for a layer of fewer neurons than a vector has lanes.
+    #[inline(always)]
+    fn arrive_at_few(&mut self, step: usize, terms: &[Term]) -> Result<(), LogFull> {
+        let (x, len) = (self.vectors, self.neurons.len());
+        let mut boundaries = [self.neurons.base(); MAX_LANES];
+        let (mut v, mut i) = ([0; MAX_LANES], [0; MAX_LANES]);
+        v[..len].copy_from_slice(self.neurons.membrane);
+        i[..len].copy_from_slice(self.neurons.current);
+        for place in 0..self.neurons.listed() {
+            let listed = self.neurons.at(place);
+            boundaries[listed.neuron] = self.stands_at(place, &listed, step);
+            (v[listed.neuron], i[listed.neuron]) = (listed.membrane, listed.current);
+        }
+        let (mut em, mut es, mut kf) = ([0; MAX_LANES], [0; MAX_LANES], [0; MAX_LANES]);
+        for neuron in 0..len {
+            let run = Run::new(self.dynamics, boundaries[neuron], step).to_end;
+            em[neuron] = run.membrane_decay;
+            es[neuron] = run.current_decay;
+            kf[neuron] = run.current_to_membrane;
+        }
+        let run = Factors {
+            membrane: x.load(&em),
+            current: x.load(&es),
+            coupling: x.load(&kf),
+        };
+        let mut sums = VectorSums::begin(x, &run, x.load(&v), x.load(&i));
+        for term in terms {
+            // What stands behind the row does not matter.
+            let row = &self.weights[term.row..];
+            let w = match row.first_chunk::<MAX_LANES>() {
+                Some(row) => x.load(row),
+                None => {
+                    let mut padded = [0; MAX_LANES];
+                    padded[..len].copy_from_slice(&row[..len]);
+                    x.load(&padded)
+                }
+            };
+            sums.add(x, term, w);
+        }
+        let (v1, i1) = sums.rounded(x);
+        let beyond = x.signs(beyond_limits(x, v1, i1));
+        let rises = x.signs(self.dynamics.peaks().may_rise_in(x, v1, i1));
+        let (mut v_end, mut i_end) = ([0; MAX_LANES], [0; MAX_LANES]);
+        x.store(v1, &mut v_end);
+        x.store(i1, &mut i_end);
+        self.neurons.empty_list();
+        for neuron in 0..len {
+            let (mut v1, mut i1) = (v_end[neuron], i_end[neuron]);
+            let mut rises = rises >> neuron & 1 == 1;
+            if beyond >> neuron & 1 == 1 {
+                let run = Run::new(self.dynamics, boundaries[neuron], step);
+                (v1, i1) = self.settle_at(&run, terms, neuron, (v[neuron], i[neuron]))?;
+                rises = self.dynamics.may_rise(v1, i1);
+            }
+            if rises {
+                self.neurons.put_on_list(neuron, v1, i1);
+            } else {
+                self.neurons.put_among_others(neuron, v1, i1);
+            }
+        }
+        Ok(())
+    }
+
+    /// As [`arrive_on_list`](Self::arrive_on_list).
+    #[inline(always)]
+    fn arrive_on_list_in_groups(
+        &mut self,
+        step: usize,
+        terms: &[Term],
+        listed: usize,
+    ) -> Result<(), LogFull> {
+        let mut kept = 0;
+        let mut group = Group::NEW;
+        for first in (0..listed).step_by(GROUP) {
+            let places = first..listed.min(first + GROUP);
+            let Found { beyond, mut rises } =
+                self.arrive_group_on_list(step, terms, places.clone(), &mut group);
+            for lane in bits(beyond) {
+                let listed = self.neurons.at(first + lane);
+                let boundary = self.stands_at(first + lane, &listed, step);
+                let run = Run::new(self.dynamics, boundary, step);
+                let state = (listed.membrane, listed.current);
+                let (v, i) = self.settle_at(&run, terms, listed.neuron, state)?;
+                (group.membrane[lane], group.current[lane]) = (v, i);
+                mark(&mut rises, lane, self.dynamics.may_rise(v, i));
+            }
+            kept = self.neurons.keep(places, rises, &group, kept);
+        }
+        self.neurons.close_gap(kept..listed);
+        Ok(())
+    }
+
+    /// Computes where neurons at places of the list are at the end of a step with arrivals; their states there
+    /// go to `after`.
+    #[inline(always)]
+    fn arrive_group_on_list(
+        &mut self,
+        step: usize,
+        terms: &[Term],
+        places: Range<usize>,
+        after: &mut Group,
+    ) -> Found {
+        let (x, dynamics, rising) = (self.vectors, self.dynamics, self.neurons.rising());
+        let first = places.start;
+        let (v, i, names) = self.neurons.list();
+        let (v, i) = (&v[places.clone()], &i[places.clone()]);
+        let names = &names[places];
+        let count = names.len();
+        let product = |value: i32, factor: i32| i64::from(value).wrapping_mul(factor.into());
+        let mut found = Found::default();
+        for lane in 0..count {
+            let Listed {
+                neuron, boundary, ..
+            } = Listed::new(names[lane], v[lane], i[lane]);
+            let boundary = if first + lane < rising {
+                step
+            } else {
+                boundary
+            };
+            let run = Run::new(dynamics, boundary, step).to_end;
+            let (v0, mut i1) = (v[lane], i[lane]);
+            let (twice_v, twice_i) = (v0.wrapping_mul(2), i1.wrapping_mul(2));
+            // As in [`VectorSums`].
+            let mut dv = product(twice_v, run.membrane_decay)
+                .wrapping_add(product(twice_i, run.current_to_membrane));
+            let mut di = product(twice_i, run.current_decay);
+            for term in terms {
+                let w = self.weights[term.row.wrapping_add(neuron)];
+                dv = dv.wrapping_add(product(w, term.membrane));
+                di = di.wrapping_add(product(w, term.current));
+                i1 = i1.wrapping_add(w);
+            }
+            let (v1, i1) = (v0.wrapping_add(high(dv)), i1.wrapping_add(high(di)));
+            (after.membrane[lane], after.current[lane]) = (v1, i1);
+            found.beyond |= u64::from((v1 > ONE) | outside(v1, i1)) << lane;
+        }
+        let v = after.membrane.chunks_exact(V::LANES);
+        let i = after.current.chunks_exact(V::LANES);
+        for (block, (v, i)) in v.zip(i).take(count.div_ceil(V::LANES)).enumerate() {
+            let rises = dynamics.peaks().may_rise_in(x, x.load(v), x.load(i));
+            found.rises |= u64::from(x.signs(rises)) << (block * V::LANES);
+        }
+        found
+    }
+}
+
+impl Neurons<'_> {
+    /// Advances neurons at places of the list; their state before, and about where they cross the threshold, go
+    /// to `before`. Returns who is above threshold, and whose membrane is not below its current. The list
+    /// has memory for whole vectors.
+    #[inline(always)]
+    fn advance_group<V: Vectors>(
+        &mut self,
+        x: V,
+        dynamics: &Dynamics<'_>,
+        decay: &Decay,
+        places: Range<usize>,
+        before: &mut Group,
+    ) -> (u64, u64) {
+        let (v, i, _) = self.list();
+        let count = places.len();
+        let len = count.next_multiple_of(V::LANES);
+        let v = v[places.start..][..len].chunks_exact_mut(V::LANES);
+        let i = i[places.start..][..len].chunks_exact_mut(V::LANES);
+        let v_before = before.membrane.chunks_exact_mut(V::LANES);
+        let i_before = before.current.chunks_exact_mut(V::LANES);
+        let guesses = before.guess.chunks_exact_mut(V::LANES);
+        let (mut above, mut falling) = (0, 0);
+        for (block, (((v, i), (v_before, i_before)), guess)) in v
+            .zip(i)
+            .zip(v_before.zip(i_before))
+            .zip(guesses)
+            .enumerate()
+        {
+            let done = block * V::LANES;
+            let (v0, i0) = (x.load(v), x.load(i));
+            let (v1, i1) = decay.apply::<32, V>(x, v0, i0);
+            x.store(v0, v_before);
+            x.store(i0, i_before);
+            let ticks = 0..dynamics.ticks();
+            x.store(dynamics.guess(x, ticks, (v0, i0), (v1, i1)), guess);
+            // Those behind the last one stay as they are.
+            let here = x.greater(x.all((count - done) as i32), x.lanes());
+            x.store(x.choose(here, v1, v0), v);
+            x.store(x.choose(here, i1, i0), i);
+            let is_above = x.and(here, x.greater(v1, x.all(ONE)));
+            above |= u64::from(x.signs(is_above)) << done;
+            falling |= u64::from(x.signs(here) & !x.signs(x.greater(i1, v1))) << done;
+        }
+        (above, falling)
+    }
+
+    /// Who may rise, of neurons at places of the list, which has memory for whole vectors.
+    #[inline(always)]
+    fn who_rises<V: Vectors>(
+        &mut self,
+        x: V,
+        dynamics: &Dynamics<'_>,
+        places: Range<usize>,
+    ) -> u64 {
+        let (v, i, _) = self.list();
+        let len = places.len().next_multiple_of(V::LANES);
+        let v = v[places.start..][..len].chunks_exact(V::LANES);
+        let i = i[places.start..][..len].chunks_exact(V::LANES);
+        let mut found = 0;
+        for (block, (v, i)) in v.zip(i).enumerate() {
+            let rises = dynamics.peaks().may_rise_in(x, x.load(v), x.load(i));
+            found |= u64::from(x.signs(rises)) << (block * V::LANES);
+        }
+        found
+    }
+
+    /// Puts the neurons from `first` on that are marked at the end of the list.
+    #[inline(always)]
+    fn list_marked(&mut self, first: usize, marks: u64) {
+        let (membrane, current, mut list) = self.with_list();
+        for lane in bits(marks) {
+            let neuron = first + lane;
+            list.push(neuron, membrane[neuron], current[neuron]);
+            membrane[neuron] = PARKED;
+        }
+    }
+
+    /// Of neurons at places of the list, with new states in `group`, moves the marked ones behind the `kept`
+    /// ones before them, and lets the others stand with those that are not listed. Returns how many are kept
+    /// then.
+    #[inline(always)]
+    fn keep(&mut self, places: Range<usize>, marks: u64, group: &Group, mut kept: usize) -> usize {
+        let (membrane, current, names) = split(self.scratch, self.membrane.len());
+        for (lane, place) in places.enumerate() {
+            let (v, i) = (group.membrane[lane], group.current[lane]);
+            let stays = marks >> lane & 1 == 1;
+            let Listed { neuron, .. } = Listed::new(names[place], v, i);
+            self.membrane[neuron] = if stays { PARKED } else { v };
+            self.current[neuron] = i;
+            (membrane[kept], current[kept], names[kept]) = (v, i, neuron as i32);
+            kept += usize::from(stays);
+        }
+        kept
+    }
+
+    /// Moves neurons from the end of the list to places that were left.
+    #[inline(always)]
+    fn close_gap(&mut self, gap: Range<usize>) {
+        let listed = self.listed();
+        let behind = listed - gap.end;
+        let (membrane, current, names) = self.list();
+        for (place, from) in gap.clone().zip((0..listed).rev()).take(behind) {
+            membrane[place] = membrane[from];
+            current[place] = current[from];
+            names[place] = names[from];
+        }
+        self.shorten_list(gap.len());
+    }
+}
+
+/// Says of a neuron of a group whether it is marked.
+#[inline(always)]
+fn mark(marks: &mut u64, lane: usize, marked: bool) {
+    *marks = *marks & !(1 << lane) | u64::from(marked) << lane;
+}
+
+/// In the signs: whether a membrane is above threshold, or a state may be beyond its limits.
+#[inline(always)]
+fn beyond_limits<V: Vectors>(x: V, v: V::Words, i: V::Words) -> V::Words {
+    // A sum from 0 to 2^30 - 1 has neither of the two upper bits.
+    let above_lower = |state| x.add(state, x.all(STATE_LIMIT));
+    let sums = x.or(above_lower(v), above_lower(i));
+    let outside = x.or(sums, x.add(sums, sums));
+    x.or(outside, x.greater(v, x.all(ONE)))
+}
+
+/// What takes neurons over whole steps: decay of membranes and currents, and what currents add to membranes.
+struct Factors<V: Vectors> {
+    membrane: V::Words,
+    current: V::Words,
+    coupling: V::Words,
+}
+
+/// As [`Sums`](super::Sums), of no more than [`ARRIVALS_PER_FOLD`] arrivals. Whole numbers fit words then: 32
+/// weights of 2^25, what a state of 2^29 may add, and a state.
+struct VectorSums<V: Vectors> {
+    membrane: V::Words,
+    current: V::Words,
+    fraction_membrane: V::Products,
+    fraction_current: V::Products,
+}
+
+const _: () = assert!(ARRIVALS_PER_FOLD == 32);
+
+impl<V: Vectors> VectorSums<V> {
+    /// The states over a free run.
+    #[inline(always)]
+    fn begin(x: V, run: &Factors<V>, membrane: V::Words, current: V::Words) -> Self {
+        let (v, i) = (x.add(membrane, membrane), x.add(current, current));
+        Self {
+            membrane,
+            current,
+            fraction_membrane: x.sum(x.product(v, run.membrane), x.product(i, run.coupling)),
+            fraction_current: x.product(i, run.current),
+        }
+    }
+
+    /// Adds an arrival.
+    #[inline(always)]
+    fn add(&mut self, x: V, term: &Term, weights: V::Words) {
+        let to_membrane = x.product(weights, x.all(term.membrane));
+        let to_current = x.product(weights, x.all(term.current));
+        self.fraction_membrane = x.sum(self.fraction_membrane, to_membrane);
+        self.fraction_current = x.sum(self.fraction_current, to_current);
+        self.current = x.add(self.current, weights);
+    }
+
+    /// Membranes and currents, rounded.
+    #[inline(always)]
+    fn rounded(self, x: V) -> (V::Words, V::Words) {
+        (
+            x.add(self.membrane, x.rounded(self.fraction_membrane)),
+            x.add(self.current, x.rounded(self.fraction_current)),
+        )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::vec;
+
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::log::{Event, EventLog};
+    use crate::numeric::Statistics;
+    use crate::state::{Activity, scratch_len};
+    use crate::tables::{self, Scheme, Tables};
+    use crate::vector::Arrays;
+
+    proptest! {
+        /// Where a crossing is seen without a search, the search finds the same one: also where a membrane rises
+        /// a few units above threshold, comes back, and is lifted by a spike.
+        #[test]
+        fn an_easy_crossing_is_the_only_one(
+            v0 in prop_oneof![ONE - 100..=ONE, -ONE..=ONE],
+            i0 in prop_oneof![ONE..ONE + ONE / 8, -ONE..20 * ONE],
+            w in -2 * ONE..8 * ONE,
+            offset in 0u16..=256,
+            tau_m in 2.0..100.0f64,
+        ) {
+            let mut ticks = [Coefficients::default(); 257];
+            tables::fill(&mut ticks, 1.0, tau_m, 5.0).unwrap();
+            let mut runs = [Coefficients::default(); tables::run_entries(1)];
+            tables::fill_runs(&mut runs, 1.0, tau_m, 5.0);
+            let peaks = tables::peaks(1.0, tau_m, 5.0);
+            let tables = Tables { ticks: &ticks, runs: &runs, peaks: &peaks };
+            let dynamics = Dynamics::new(Scheme::Exact, tables, 8, 0).unwrap();
+            let (mut events, mut slopes, mut errors, mut ends) =
+                ([Event::default(); 8], [0; 8], [0; 8], [0; 1]);
+            let mut log = EventLog::new(&mut events, &mut slopes, &mut errors, &mut ends);
+            let mut step = Step {
+                vectors: Arrays,
+                dynamics: &dynamics,
+                weights: &[w],
+                arrivals: &[Event { neuron: 0, offset }],
+                neurons: &mut Neurons {
+                    membrane: &mut [0],
+                    current: &mut [0],
+                    scratch: &mut vec![0; scratch_len(1)],
+                    activity: Activity::ASLEEP,
+                },
+                log: &mut log,
+                statistics: &mut Statistics::default(),
+            };
+            let terms = [step.term(&step.arrivals[0])];
+            let run = Run::new(&dynamics, 0, 0);
+            let (v1, i1) = step.sums(&run, &terms, 0, (v0, i0));
+            let (v1, i1) = (v1 as i32, i1 as i32);
+            if v1 > ONE
+                && let Some((tick, slope)) =
+                    step.only_crossing((w, offset.into()), (v0, i0), (v1, i1))
+            {
+                step.cross_slowly(0, (v0, i0), v1).unwrap();
+                log.end_step().unwrap();
+                let found = log.step_mut(0);
+                let expected = Event { neuron: 0, offset: tick as u16 };
+                prop_assert_eq!((found.events, found.slopes), (&[expected][..], &[slope][..]));
+            }
+        }
+    }
+}
