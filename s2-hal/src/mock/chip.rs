@@ -158,7 +158,7 @@ pub(super) struct Machine {
     pub(super) transmit_cycles: u64,
     pub(super) periphery: Periphery,
     /// When PEs are to be polled. One that was roused earlier since then is in it for nothing.
-    wakes: BinaryHeap<Reverse<(u64, usize)>>,
+    wakes: BinaryHeap<Reverse<Wake>>,
     jitter_cycles: u32,
     time_limit: u64,
     counters: Counters,
@@ -181,6 +181,27 @@ pub(super) struct PeState {
     done: bool,
     /// Until then the program is at work.
     busy_until: u64,
+}
+
+/// When which PE is to be polled: as one number, because the heap compares a lot.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct Wake(u128);
+
+impl Wake {
+    #[inline]
+    fn new(time: u64, pe: usize) -> Self {
+        Self(u128::from(time) << 64 | pe as u128)
+    }
+
+    #[inline]
+    fn time(self) -> u64 {
+        (self.0 >> 64) as u64
+    }
+
+    #[inline]
+    fn pe(self) -> usize {
+        self.0 as usize
+    }
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -297,7 +318,7 @@ impl Chip {
         };
         while running > 0 {
             let machine = &mut self.machine;
-            let Some(&Reverse((now, _))) = machine.wakes.peek() else {
+            let Some(&Reverse(first)) = machine.wakes.peek() else {
                 // Whatever is under way arrives before that is certain.
                 let arrivals = machine.pes.iter().filter_map(|pe| pe.ring.last_arrival());
                 machine.now = arrivals.fold(machine.now, u64::max);
@@ -305,6 +326,7 @@ impl Chip {
                     waiting: waiting(machine),
                 });
             };
+            let now = first.time();
             // Packets of an earlier run may arrive before the start of this one.
             if now.saturating_sub(start) > machine.time_limit {
                 // So that a run that goes on from here comes to what is later.
@@ -316,11 +338,11 @@ impl Chip {
             }
             machine.now = now;
             due.clear();
-            while let Some(&Reverse((at, number))) = machine.wakes.peek()
-                && at == now
+            while let Some(&Reverse(wake)) = machine.wakes.peek()
+                && wake.time() == now
             {
                 machine.wakes.pop();
-                due.push(number);
+                due.push(wake.pe());
             }
             machine.shuffle(&mut due);
             for &number in &due {
@@ -612,7 +634,7 @@ impl Machine {
     #[inline]
     fn wake(&mut self, number: usize, time: u64) {
         self.pes[number].activity = Activity::Awake(time);
-        self.wakes.push(Reverse((time, number)));
+        self.wakes.push(Reverse(Wake::new(time, number)));
     }
 
     /// A random number from 0 to `limit`.

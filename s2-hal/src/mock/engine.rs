@@ -53,6 +53,16 @@ impl Job {
         self.first_at + (self.length as u64).div_ceil(timing::DMA_BYTES)
     }
 
+    /// When it ends, or fails.
+    pub(super) fn outcome_at(&self) -> u64 {
+        let length = if self.fails {
+            self.length / 2
+        } else {
+            self.length
+        };
+        self.first_at + (length as u64).div_ceil(timing::DMA_BYTES)
+    }
+
     /// Moves the bytes that are due at `time`. Returns how many, and whether the job has ended.
     pub(super) fn advance(
         &mut self,

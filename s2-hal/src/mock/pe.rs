@@ -242,7 +242,7 @@ impl dma::ErrorType for Pe<'_> {
 
 // SAFETY: local memory is touched only in `poll`, by `Job::advance`, which stays inside the given
 // bytes and only reads them for `Direction::Write`. A job exists from a successful `start` until
-// `poll` or `abort` drops it, and every way out of `poll` but `WouldBlock` drops it. The end is
+// `poll` or `abort` drops it, and every way out of `poll` but `WouldBlock` drops it; `wait` polls. The end is
 // reported after all bytes have moved. The job lives in the chip, so that moving a `Pe` does not
 // disturb it.
 unsafe impl dma::Channel for Pe<'_> {
@@ -295,6 +295,18 @@ unsafe impl dma::Channel for Pe<'_> {
                 Err(nb::Error::Other(error))
             }
         }
+    }
+
+    /// As many polls as it takes, all but the last of which would find that the job is not done.
+    fn wait(&mut self) -> Result<(), DmaError> {
+        if let Some(job) = &self.machine.pes[self.number].job {
+            let polls = job
+                .outcome_at()
+                .saturating_sub(self.time)
+                .div_ceil(timing::DMA_POLL);
+            self.time += polls.saturating_sub(1) * timing::DMA_POLL;
+        }
+        nb::block!(dma::Channel::poll(self))
     }
 
     fn abort(&mut self) {
