@@ -315,6 +315,10 @@ impl Vectorised {
 }
 
 impl Kernels for Vectorised {
+    fn update(&self, update: &Update, stretch: Stretch<'_>, statistics: &mut Statistics) {
+        Self::update(self, update, stretch, statistics);
+    }
+
     fn forward_step(
         &self,
         dynamics: &Dynamics<'_>,
