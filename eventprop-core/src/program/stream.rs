@@ -176,7 +176,8 @@ fn try_send(pe: &mut impl PacketSender, to: Fanout<'_>, packet: Packet) -> Resul
 }
 
 /// Takes the next packet from the ring.
-#[inline]
+#[cfg_attr(target_arch = "arm", inline)]
+#[cfg_attr(not(target_arch = "arm"), inline(always))]
 pub(crate) fn receive(pe: &mut impl PacketReceiver) -> Result<Option<Packet>, Fault> {
     match pe.try_receive() {
         Ok(packet) => Ok(Some(packet)),

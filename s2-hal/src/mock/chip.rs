@@ -544,11 +544,11 @@ impl Machine {
             self.counters.router_misses += 1;
             return;
         };
-        self.counters.hops += u64::from(hops + route.hops);
+        self.counters.hops += u64::from(hops) + u64::from(route.hops);
         self.counters.router_hits += 1;
         self.counters.left_chip += u64::from(route.links);
         let time = time + way;
-        for target in route.targets {
+        for target in route.targets() {
             let target = self.table.target(target);
             self.launch(target.pe.into(), packet, time + u64::from(target.latency));
         }

@@ -21,7 +21,7 @@ pub(super) struct Ring {
 }
 
 /// Packets that were taken are forgotten when they are so many.
-const TAKEN: usize = 64;
+const TAKEN: usize = 16;
 
 impl Ring {
     /// An empty ring.
@@ -44,15 +44,20 @@ impl Ring {
     /// called with. Returns whether it will be the next one.
     #[inline]
     pub(super) fn send(&mut self, time: u64, packet: Packet) -> bool {
-        let mut place = self.packets.len();
         self.packets.push((time, packet));
-        // It overtakes few others, and none that has arrived.
-        while place > 0 && self.packets[place - 1].0 > time {
-            self.packets[place] = self.packets[place - 1];
-            place -= 1;
+        // It overtakes few others.
+        let mut under_way = &mut self.packets[self.arrived..];
+        while let [before @ .., last] = under_way {
+            match before.last() {
+                Some(&later) if later.0 > time => *last = later,
+                _ => {
+                    *last = (time, packet);
+                    return before.is_empty();
+                }
+            }
+            under_way = before;
         }
-        self.packets[place] = (time, packet);
-        place == self.arrived
+        unreachable!("one packet at least is under way")
     }
 
     /// Puts the packets into the ring that have arrived by `time`. Returns whether any was dropped because
