@@ -156,6 +156,8 @@ pub(super) struct Machine {
     pub(super) pes: Vec<PeState>,
     pub(super) faults: Faults,
     pub(super) transmit_cycles: u64,
+    /// Cycles that a transmitter is busy ahead of when it takes no more packets.
+    pub(super) transmit_full: u64,
     pub(super) periphery: Periphery,
     /// When PEs are to be polled. One that was roused earlier since then is in it for nothing.
     wakes: BinaryHeap<Reverse<Wake>>,
@@ -183,24 +185,27 @@ pub(super) struct PeState {
     busy_until: u64,
 }
 
-/// When which PE is to be polled: as one number, because the heap compares a lot.
+/// When which PE is to be polled, as one number: they are compared a lot.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-struct Wake(u128);
+struct Wake(u64);
 
 impl Wake {
+    /// The last time that there is: after seven years.
+    const END: u64 = u64::MAX >> u8::BITS;
+
     #[inline]
     fn new(time: u64, pe: usize) -> Self {
-        Self(u128::from(time) << 64 | pe as u128)
+        Self(time << u8::BITS | pe as u64)
     }
 
     #[inline]
     fn time(self) -> u64 {
-        (self.0 >> 64) as u64
+        self.0 >> u8::BITS
     }
 
     #[inline]
     fn pe(self) -> usize {
-        self.0 as usize
+        usize::from(self.0 as u8)
     }
 }
 
@@ -245,6 +250,7 @@ impl Chip {
                 pes,
                 faults: Faults::new(&config.faults, number),
                 transmit_cycles: config.transmit_cycles.into(),
+                transmit_full: timing::TRANSMIT_SLOTS * u64::from(config.transmit_cycles.max(1)),
                 periphery: Periphery::default(),
                 wakes: BinaryHeap::new(),
                 jitter_cycles: config.jitter_cycles,
@@ -633,6 +639,7 @@ impl Machine {
     /// Lets a PE's program be polled at `time`.
     #[inline]
     fn wake(&mut self, number: usize, time: u64) {
+        let time = time.min(Wake::END);
         self.pes[number].activity = Activity::Awake(time);
         self.wakes.push(Reverse(Wake::new(time, number)));
     }

@@ -46,18 +46,13 @@ impl Ring {
     pub(super) fn send(&mut self, time: u64, packet: Packet) -> bool {
         self.packets.push((time, packet));
         // It overtakes few others.
-        let mut under_way = &mut self.packets[self.arrived..];
-        while let [before @ .., last] = under_way {
-            match before.last() {
-                Some(&later) if later.0 > time => *last = later,
-                _ => {
-                    *last = (time, packet);
-                    return before.is_empty();
-                }
-            }
-            under_way = before;
+        let under_way = &mut self.packets[self.arrived..];
+        let mut place = under_way.len() - 1;
+        while place > 0 && under_way[place - 1].0 > time {
+            under_way.swap(place - 1, place);
+            place -= 1;
         }
-        unreachable!("one packet at least is under way")
+        place == 0
     }
 
     /// Puts the packets into the ring that have arrived by `time`. Returns whether any was dropped because
@@ -85,15 +80,23 @@ impl Ring {
     /// Takes the oldest packet out of the ring.
     #[inline]
     pub(super) fn take(&mut self) -> Option<Packet> {
-        let (_, packet) = *self.packets[..self.arrived].get(self.taken)?;
+        if self.taken == self.arrived {
+            return None;
+        }
+        let (_, packet) = self.packets[self.taken];
         self.used -= words(packet);
         self.taken += 1;
         if self.taken == TAKEN {
-            self.packets.drain(..TAKEN);
-            self.arrived -= TAKEN;
-            self.taken = 0;
+            self.forget_taken();
         }
         Some(packet)
+    }
+
+    #[inline(never)]
+    fn forget_taken(&mut self) {
+        self.packets.drain(..self.taken);
+        self.arrived -= self.taken;
+        self.taken = 0;
     }
 
     /// When the next packet arrives.
