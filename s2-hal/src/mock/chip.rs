@@ -10,7 +10,7 @@ use super::memory::Memories;
 use super::pe::Pe;
 use super::registers::Periphery;
 use super::ring::Ring;
-use super::router::Table;
+use super::router::{Route, Table};
 use super::{Program, Progress, number, pe, timing};
 use crate::dma::Address;
 use crate::packet::Packet;
@@ -164,8 +164,16 @@ pub(super) struct Machine {
     jitter_cycles: u32,
     time_limit: u64,
     counters: Counters,
-    /// Cycles and hops from each PE to the router.
-    to_router: Vec<(u64, u32)>,
+    /// From each PE.
+    to_router: Vec<ToRouter>,
+}
+
+/// The way from a PE to the router.
+struct ToRouter {
+    cycles: u64,
+    hops: u32,
+    /// Key and route of the last packet that took it: mostly the next one is alike.
+    last: Option<(u32, Option<Route>)>,
 }
 
 pub(super) struct PeState {
@@ -239,7 +247,11 @@ impl Chip {
             .map(|number| {
                 let pe = pe(number);
                 let hops = topology::hops_to_router((pe.x, pe.y));
-                (u64::from(hops) * timing::HOP + timing::ROUTER, hops)
+                ToRouter {
+                    cycles: u64::from(hops) * timing::HOP + timing::ROUTER,
+                    hops,
+                    last: None,
+                }
             })
             .collect();
         Self {
@@ -538,14 +550,27 @@ impl Machine {
     pub(super) fn load_router(&mut self, table: &[Entry]) -> Result<(), TableError> {
         router::check(table, router::CAPACITY)?;
         self.table = Table::new(table);
+        for way in &mut self.to_router {
+            way.last = None;
+        }
         Ok(())
     }
 
     /// Sends a packet to the router at `time`.
     #[inline]
     pub(super) fn send_to_router(&mut self, from: usize, packet: Packet, time: u64) {
-        let (way, hops) = self.to_router[from];
-        let Some(route) = self.table.look_up(packet.key) else {
+        let way = &mut self.to_router[from];
+        let key = self.table.relevant(packet.key);
+        let route = match way.last {
+            Some((last, route)) if last == key => route,
+            _ => {
+                let route = self.table.look_up(key);
+                way.last = Some((key, route));
+                route
+            }
+        };
+        let hops = way.hops;
+        let Some(route) = route else {
             self.counters.hops += u64::from(hops);
             self.counters.router_misses += 1;
             return;
@@ -553,7 +578,7 @@ impl Machine {
         self.counters.hops += u64::from(hops) + u64::from(route.hops);
         self.counters.router_hits += 1;
         self.counters.left_chip += u64::from(route.links);
-        let time = time + way;
+        let time = time + way.cycles;
         for target in route.targets() {
             let target = self.table.target(target);
             self.launch(target.pe.into(), packet, time + u64::from(target.latency));
@@ -582,6 +607,7 @@ impl Machine {
     }
 
     #[cold]
+    #[inline(never)]
     fn launch_with_faults(&mut self, to: usize, mut packet: Packet, time: u64) {
         match (
             self.faults.packet(to, packet.key, &mut self.rng),
@@ -621,7 +647,7 @@ impl Machine {
     }
 
     /// Lets a PE's program be polled soon after `time`, for there are news for it.
-    #[inline]
+    #[inline(never)]
     fn rouse(&mut self, number: usize, time: u64) {
         let state = &self.pes[number];
         let wakes = match state.activity {

@@ -44,15 +44,12 @@ impl Ring {
     /// called with. Returns whether it will be the next one.
     #[inline]
     pub(super) fn send(&mut self, time: u64, packet: Packet) -> bool {
-        self.packets.push((time, packet));
+        let under_way = &self.packets[self.arrived..];
         // It overtakes few others.
-        let under_way = &mut self.packets[self.arrived..];
-        let mut place = under_way.len() - 1;
-        while place > 0 && under_way[place - 1].0 > time {
-            under_way.swap(place - 1, place);
-            place -= 1;
-        }
-        place == 0
+        let overtaken = under_way.iter().rev().take_while(|&&(at, _)| at > time);
+        let place = self.packets.len() - overtaken.count();
+        self.packets.insert(place, (time, packet));
+        place == self.arrived
     }
 
     /// Puts the packets into the ring that have arrived by `time`. Returns whether any was dropped because

@@ -48,7 +48,7 @@ impl Route {
     /// Places of its [targets](Table::target).
     #[inline]
     pub(super) fn targets(self) -> impl Iterator<Item = u32> {
-        (self.first..).take(self.targets.into())
+        self.first..self.first + u32::from(self.targets)
     }
 }
 
@@ -109,10 +109,15 @@ impl Table {
         table
     }
 
-    /// The route of the first entry that matches.
+    /// The bits of a key that its route depends on.
     #[inline]
+    pub(super) fn relevant(&self, key: u32) -> u32 {
+        key & self.relevant
+    }
+
+    /// The route of the first entry that matches a key, of which the [relevant](Self::relevant) bits will do.
     pub(super) fn look_up(&mut self, key: u32) -> Option<Route> {
-        let key = key & self.relevant;
+        let key = self.relevant(key);
         let slot = (key.wrapping_mul(0x9e37_79b1) >> (32 - CACHE_BITS)) as usize;
         match self.cache[slot] {
             Some((cached, route)) if cached == key => route,
