@@ -172,8 +172,9 @@ pub(super) struct Machine {
 struct ToRouter {
     cycles: u64,
     hops: u32,
-    /// Key and route of the last packet that took it: mostly the next one is alike.
-    last: Option<(u32, Option<Route>)>,
+    /// Key of the last packet that took it, and its route if there is one: mostly the next one is alike.
+    key: Option<u32>,
+    route: Option<Route>,
 }
 
 pub(super) struct PeState {
@@ -250,7 +251,8 @@ impl Chip {
                 ToRouter {
                     cycles: u64::from(hops) * timing::HOP + timing::ROUTER,
                     hops,
-                    last: None,
+                    key: None,
+                    route: None,
                 }
             })
             .collect();
@@ -551,7 +553,7 @@ impl Machine {
         router::check(table, router::CAPACITY)?;
         self.table = Table::new(table);
         for way in &mut self.to_router {
-            way.last = None;
+            way.key = None;
         }
         Ok(())
     }
@@ -561,21 +563,16 @@ impl Machine {
     pub(super) fn send_to_router(&mut self, from: usize, packet: Packet, time: u64) {
         let way = &mut self.to_router[from];
         let key = self.table.relevant(packet.key);
-        let route = match way.last {
-            Some((last, route)) if last == key => route,
-            _ => {
-                let route = self.table.look_up(key);
-                way.last = Some((key, route));
-                route
-            }
-        };
-        let hops = way.hops;
-        let Some(route) = route else {
-            self.counters.hops += u64::from(hops);
+        if way.key != Some(key) {
+            way.route = self.table.look_up(key);
+            way.key = Some(key);
+        }
+        self.counters.hops += u64::from(way.hops);
+        let Some(route) = &way.route else {
             self.counters.router_misses += 1;
             return;
         };
-        self.counters.hops += u64::from(hops) + u64::from(route.hops);
+        self.counters.hops += u64::from(route.hops);
         self.counters.router_hits += 1;
         self.counters.left_chip += u64::from(route.links);
         let time = time + way.cycles;

@@ -1,6 +1,7 @@
 //! The router's table, arranged for fast look-up.
 
 use std::collections::HashMap;
+use std::ops::Range;
 
 use super::{number, timing};
 use crate::router::Entry;
@@ -47,7 +48,7 @@ pub(super) struct Route {
 impl Route {
     /// Places of its [targets](Table::target).
     #[inline]
-    pub(super) fn targets(self) -> impl Iterator<Item = u32> {
+    pub(super) fn targets(&self) -> Range<u32> {
         self.first..self.first + u32::from(self.targets)
     }
 }
