@@ -267,6 +267,7 @@ impl Error for Refusal {
 ///
 /// # Errors
 /// The first rule that is broken.
+#[cfg_attr(not(target_arch = "arm"), inline)]
 pub fn check(local: usize, remote: Address, length: usize) -> Result<(), Refusal> {
     if length == 0 || !length.is_multiple_of(ALIGNMENT) {
         return Err(Refusal::Length { length });

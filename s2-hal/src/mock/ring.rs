@@ -57,18 +57,24 @@ impl Ring {
     #[inline]
     pub(super) fn arrive(&mut self, time: u64, counters: &mut PeCounters) -> bool {
         let before = counters.dropped;
-        while let Some(&(at, packet)) = self.packets.get(self.arrived)
-            && at <= time
-        {
-            let used = self.used + words(packet);
-            if used <= self.capacity {
-                self.arrived += 1;
-                self.used = used;
-                counters.delivered += 1;
-            } else {
-                self.packets.remove(self.arrived);
-                counters.dropped += 1;
+        loop {
+            let (mut count, mut used) = (0, self.used);
+            for &(at, packet) in &self.packets[self.arrived..] {
+                if at > time || used + words(packet) > self.capacity {
+                    break;
+                }
+                count += 1;
+                used += words(packet);
             }
+            self.arrived += count;
+            self.used = used;
+            counters.delivered += count as u64;
+            if self.next_arrival().is_none_or(|at| at > time) {
+                break;
+            }
+            // For a shorter one behind it there may be room.
+            self.packets.remove(self.arrived);
+            counters.dropped += 1;
         }
         counters.ring_peak_words = counters.ring_peak_words.max(self.used as u64);
         counters.dropped > before
