@@ -151,6 +151,7 @@ const STEPS_SHIFT: u32 = CHECKSUM_BITS;
 const POSITION_SHIFT: u32 = 25;
 
 /// The bits of a key that decide where packets of a sender go ([`ROUTING_MASK`]).
+#[cfg_attr(not(target_arch = "arm"), inline)]
 #[must_use]
 pub fn routing_key(direction: Direction, source: Source, target: Target) -> u32 {
     let upstream = u32::from(direction == Direction::Upstream);
@@ -158,6 +159,7 @@ pub fn routing_key(direction: Direction, source: Source, target: Target) -> u32 
 }
 
 /// The bits of a key that say the target.
+#[cfg_attr(not(target_arch = "arm"), inline)]
 pub(crate) fn target_bits(target: Target) -> u32 {
     let number = match target {
         Target::One(n) => u32::from(n),
@@ -329,6 +331,7 @@ pub(crate) fn sender(packet: Packet) -> (Direction, Source) {
 ///
 /// # Errors
 /// [`Unknown`] for a packet without payload, or with a control word that contradicts itself.
+#[cfg_attr(not(target_arch = "arm"), inline)]
 pub fn unpack(packet: Packet) -> Result<Envelope, Unknown> {
     let Packet {
         key,
@@ -395,10 +398,12 @@ pub fn unpack(packet: Packet) -> Result<Envelope, Unknown> {
 }
 
 /// A control word: a number and its complement, so that a changed bit is noticed.
+#[cfg_attr(not(target_arch = "arm"), inline)]
 fn doubled(number: u16) -> u32 {
     u32::from(!number) << 16 | u32::from(number)
 }
 
+#[cfg_attr(not(target_arch = "arm"), inline)]
 fn single(word: u32) -> Result<u16, Unknown> {
     let number = word as u16;
     if (word >> 16) as u16 == !number {
@@ -410,6 +415,7 @@ fn single(word: u32) -> Result<u16, Unknown> {
 
 /// How far the position with the low bits `low` lies behind (negative) or ahead of `expected`, the
 /// nearest of all that have these bits.
+#[cfg_attr(not(target_arch = "arm"), inline)]
 #[must_use]
 pub fn nearest(expected: u32, low: u16, bits: u32) -> i32 {
     let unused = 32 - bits;

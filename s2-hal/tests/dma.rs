@@ -2,7 +2,7 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use s2_hal::dma::{self, Address, Aligned, Block, Channel, Error, ErrorKind, Transfer};
+use s2_hal::dma::{self, Address, Aligned, Block, Channel, Direction, Error, ErrorKind, Transfer};
 use s2_hal::mock::fault::{FaultPlan, TransferRule};
 use s2_hal::mock::{Chip, Config, Pe, Progress, from_fn};
 use s2_hal::topology::PeId;
@@ -275,6 +275,37 @@ fn a_bus_error_ends_the_job_half_way() {
         dma::copy::read(pe, dram(0x400), &mut buffer[..]).unwrap();
     });
     assert_eq!(chip.pe_counters(here()).transfer_errors, 1);
+}
+
+#[test]
+fn waiting_is_polling_to_the_end() {
+    use s2_hal::timer::Ticks;
+    let job = |blocks: usize, fails: bool, wait: fn(&mut Pe<'_>) -> Result<(), dma::JobError>| {
+        let mut chip = Chip::new(Config {
+            faults: FaultPlan {
+                transfers: fails.then(|| TransferRule::nth(0)).into_iter().collect(),
+                ..FaultPlan::default()
+            },
+            ..Config::default()
+        });
+        chip.write(dram(0x400), &vec![1; 16 * blocks]).unwrap();
+        let outcome = once(&mut chip, |_, pe| {
+            let mut buffer = vec![Block::default(); blocks];
+            let local = buffer.as_mut_ptr().cast();
+            // SAFETY: the buffer is used again when the job has ended, and nobody else has it.
+            unsafe { pe.start(Direction::Read, local, dram(0x400), 16 * blocks) }.unwrap();
+            let result = wait(pe);
+            (result, pe.now(), buffer)
+        });
+        (outcome, chip.pe_counters(here()))
+    };
+    for blocks in (1..40).step_by(if cfg!(miri) { 13 } else { 1 }) {
+        for fails in [false, true] {
+            let polled = job(blocks, fails, |pe| nb::block!(pe.poll()));
+            assert_eq!(job(blocks, fails, |pe| pe.wait()), polled);
+            assert_eq!(polled.0.0.is_err(), fails);
+        }
+    }
 }
 
 #[test]

@@ -215,17 +215,20 @@ pub struct PeId {
 
 impl PeId {
     /// PE `pe` of the QuadPE in column `x` and row `y`, or `None` if the chip has no such PE.
+    #[cfg_attr(not(target_arch = "arm"), inline)]
     pub const fn new(x: u8, y: u8, pe: u8) -> Option<Self> {
         let id = Self { x, y, pe };
         if id.exists() { Some(id) } else { None }
     }
 
     /// Whether the chip has this PE.
+    #[cfg_attr(not(target_arch = "arm"), inline)]
     pub const fn exists(self) -> bool {
         self.pe < 4 && is_quad_pe(self.x, self.y)
     }
 
     /// The PE's core id, 1 to 152, or `None` if the chip has no such PE.
+    #[cfg_attr(not(target_arch = "arm"), inline)]
     pub const fn core(self) -> Option<u8> {
         self.core_in(PeOrder::DEFAULT)
     }
@@ -236,6 +239,7 @@ impl PeId {
     }
 
     /// [`PeId::core`] with the order of PEs chosen.
+    #[cfg_attr(not(target_arch = "arm"), inline)]
     pub const fn core_in(self, order: PeOrder) -> Option<u8> {
         if !self.exists() {
             return None;
@@ -270,6 +274,7 @@ impl PeId {
     }
 
     /// The PE with this 8-bit id, or `None` if the chip has no such PE.
+    #[cfg_attr(not(target_arch = "arm"), inline)]
     pub const fn from_noc_id(id: u8) -> Option<Self> {
         Self::new(id >> 5, id >> 2 & 7, id & 3)
     }
@@ -286,6 +291,7 @@ impl PeId {
 
     /// The PE, and the offset in its SRAM, that `address` names over the network, or `None` if it names
     /// no SRAM (tag J).
+    #[cfg_attr(not(target_arch = "arm"), inline)]
     pub const fn from_sram_address(address: u32) -> Option<(Self, u32)> {
         if address < SRAM_WINDOW || address - SRAM_WINDOW >= 256 * SRAM_BYTES {
             return None;
@@ -332,6 +338,7 @@ impl Destination {
 }
 
 /// Whether the node in column `x` and row `y` is a QuadPE.
+#[cfg_attr(not(target_arch = "arm"), inline)]
 pub const fn is_quad_pe(x: u8, y: u8) -> bool {
     x < 8 && y < 8 && QUAD_PE_INDEX[y as usize][x as usize] != u8::MAX
 }
@@ -346,6 +353,7 @@ pub fn pes() -> impl DoubleEndedIterator<Item = PeId> + ExactSizeIterator + Clon
 
 /// Hops between two network nodes (column, row). The network routes along the row first and then
 /// along the column; both ways have the same length.
+#[cfg_attr(not(target_arch = "arm"), inline)]
 pub const fn hops(from: (u8, u8), to: (u8, u8)) -> u32 {
     from.0.abs_diff(to.0) as u32 + from.1.abs_diff(to.1) as u32
 }

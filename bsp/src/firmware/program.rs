@@ -6,6 +6,8 @@ use core::num::NonZeroU32;
 use core::ptr::{with_exposed_provenance, with_exposed_provenance_mut};
 
 use cortex_m::peripheral::NVIC;
+use eventprop_core::numeric::Statistics;
+use eventprop_core::optimizer::{Stretch, Update};
 use eventprop_core::program::{Fault, Kernels, Phase, Program, Progress, Waiting};
 use s2_hal::dma::{Block, hand_over};
 use s2_hal::pe::{Clock, Pe, Receiver, Sender, Ticker, WindowCopy};
@@ -34,24 +36,29 @@ struct Fpu;
 
 impl Kernels for Fpu {
     #[inline(always)]
-    fn square_root(&self, value: f32) -> f32 {
-        let mut bits = value.to_bits();
-        // The compiler has no names for floating-point registers on this target.
-        // SAFETY: the register that is used has its value again in the end.
-        unsafe {
-            core::arch::asm!(
-                "vmov {saved}, s0",
-                "vmov s0, {bits}",
-                "vsqrt.f32 s0, s0",
-                "vmov {bits}, s0",
-                "vmov s0, {saved}",
-                bits = inout(reg) bits,
-                saved = out(reg) _,
-                options(pure, nomem, nostack),
-            );
-        }
-        f32::from_bits(bits)
+    fn update(&self, update: &Update, stretch: Stretch<'_>, statistics: &mut Statistics) {
+        update.apply_with(stretch, square_root, statistics);
     }
+}
+
+#[inline(always)]
+fn square_root(value: f32) -> f32 {
+    let mut bits = value.to_bits();
+    // The compiler has no names for floating-point registers on this target.
+    // SAFETY: the register that is used has its value again in the end.
+    unsafe {
+        core::arch::asm!(
+            "vmov {saved}, s0",
+            "vmov s0, {bits}",
+            "vsqrt.f32 s0, s0",
+            "vmov {bits}, s0",
+            "vmov s0, {saved}",
+            bits = inout(reg) bits,
+            saved = out(reg) _,
+            options(pure, nomem, nostack),
+        );
+    }
+    f32::from_bits(bits)
 }
 
 /// Runs the program `P` for ever: one run for each command of the host.

@@ -318,6 +318,7 @@ struct Arrays<'m> {
 }
 
 impl<'m> Memory<'m> {
+    #[cfg_attr(not(target_arch = "arm"), inline)]
     fn new(layout: &Layout, memory: &'m mut [u64]) -> Self {
         let mut cut = Cut::new(memory);
         Self {
@@ -330,7 +331,8 @@ impl<'m> Memory<'m> {
 }
 
 impl<'m> Rest<'m> {
-    #[inline(never)]
+    #[cfg_attr(target_arch = "arm", inline(never))]
+    #[cfg_attr(not(target_arch = "arm"), inline)]
     fn divide(&mut self, layout: &Layout) -> &mut Arrays<'m> {
         let cut = &mut self.cut;
         (self.arrays).get_or_insert_with(|| Arrays::new(layout, core::mem::take(cut)))
@@ -575,6 +577,7 @@ impl Layer {
         &self.layout
     }
 
+    #[cfg_attr(not(target_arch = "arm"), inline)]
     fn dynamics<'t>(&self, tables: Tables<'t>) -> Result<Dynamics<'t>, Fault> {
         let Config {
             scheme,
@@ -628,7 +631,8 @@ impl Layer {
     }
 
     /// Sorts a packet into the inbox that it belongs to: nearly all are words of events.
-    #[inline(never)]
+    #[cfg_attr(target_arch = "arm", inline(never))]
+    #[cfg_attr(not(target_arch = "arm"), inline)]
     fn accept(&mut self, memory: &mut Memory<'_>, packet: Packet) -> Result<(), Fault> {
         let (direction, source) = sender(packet);
         let (neighbours, inbox, memory) = match direction {
@@ -732,7 +736,8 @@ impl Layer {
     }
 
     /// Moves the steps up to `known` from the inbox to the sample's arrivals.
-    #[inline(never)]
+    #[cfg_attr(target_arch = "arm", inline(never))]
+    #[cfg_attr(not(target_arch = "arm"), inline)]
     fn take_arrivals(&mut self, memory: &mut Memory<'_>, known: usize) -> Result<(), Fault> {
         let ticks = 1u16 << self.config.tick_bits;
         let arrays = memory.rest.divide(&self.layout);
@@ -951,6 +956,7 @@ impl Layer {
     }
 
     /// Takes the errors of a step's own events from the inbox.
+    #[cfg_attr(not(target_arch = "arm"), inline)]
     fn take_errors(&self, memory: &[u32], errors: &mut [i32], statistics: &mut Statistics) {
         let events = errors.len();
         let words = |n| self.backward_in.answers(memory, n, events);
@@ -1087,11 +1093,13 @@ impl Events<'_> {
 }
 
 /// Indices of the arrivals of a step.
+#[cfg_attr(not(target_arch = "arm"), inline)]
 fn arrivals_of(ends: &[u32], sources: usize, step: usize) -> core::ops::Range<usize> {
     span(ends, step * sources, (step + 1) * sources - 1)
 }
 
 /// Indices of what stretches from the end before `first` to that of `last`.
+#[cfg_attr(not(target_arch = "arm"), inline)]
 fn span(ends: &[u32], first: usize, last: usize) -> core::ops::Range<usize> {
     let start = first
         .checked_sub(1)

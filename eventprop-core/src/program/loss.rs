@@ -194,6 +194,7 @@ struct Memory<'m> {
 }
 
 impl<'m> Memory<'m> {
+    #[cfg_attr(not(target_arch = "arm"), inline)]
     fn new(layout: &Layout, memory: &'m mut [u64]) -> Self {
         let mut cut = Cut::new(memory);
         Self {
@@ -407,6 +408,7 @@ impl Loss {
         self.phase = Phase::Done;
     }
 
+    #[cfg_attr(not(target_arch = "arm"), inline)]
     fn accept(&mut self, memory: &mut Memory<'_>, packet: Packet) -> Result<(), Fault> {
         let unexpected = Fault::UnexpectedPacket { key: packet.key };
         let status = &mut self.status;

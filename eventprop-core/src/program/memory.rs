@@ -123,7 +123,8 @@ impl<'m> Cut<'m> {
     }
 
     /// The next `words` words.
-    #[inline(never)]
+    #[cfg_attr(target_arch = "arm", inline(never))]
+    #[cfg_attr(not(target_arch = "arm"), inline(always))]
     fn words(&mut self, words: usize) -> &'m mut [u64] {
         let (head, tail) = core::mem::take(&mut self.rest).split_at_mut(words);
         self.rest = tail;

@@ -31,6 +31,7 @@ use s2_hal::packet::{self, PacketReceiver, PacketSender};
 use crate::event::{Message, Source, Target};
 use crate::log::{Event, EventLog, LogFull, LoggedStep};
 use crate::numeric::{Statistics, scramble};
+use crate::optimizer::{Stretch, Update};
 use crate::state::Neurons;
 use crate::tables::Dynamics;
 use crate::vector::{Native, Vectors};
@@ -91,10 +92,10 @@ pub trait Kernels {
         );
     }
 
-    /// Square root, correctly rounded.
-    #[inline]
-    fn square_root(&self, value: f32) -> f32 {
-        libm::sqrtf(value)
+    /// [`Update::apply`].
+    #[inline(always)]
+    fn update(&self, update: &Update, stretch: Stretch<'_>, statistics: &mut Statistics) {
+        update.apply(stretch, statistics);
     }
 }
 
@@ -724,6 +725,7 @@ impl HandOver {
 
     /// Takes the optimiser's release; `None` for one of a minibatch that cannot be. Repetitions are
     /// counted.
+    #[cfg_attr(not(target_arch = "arm"), inline)]
     pub(crate) fn release(&mut self, minibatch: u16, status: &mut Status) -> Option<()> {
         let next = minibatch == self.updates.wrapping_add(1) as u16;
         if next && !self.released {
@@ -737,6 +739,7 @@ impl HandOver {
     }
 
     /// Whether the new weights are in place; says so once per minibatch.
+    #[cfg_attr(not(target_arch = "arm"), inline)]
     pub(crate) fn take_release(&mut self) -> bool {
         let released = core::mem::take(&mut self.released);
         self.updates = self.updates.wrapping_add(released.into());
@@ -792,6 +795,7 @@ impl Status {
         reserved: [0; 3],
     };
 
+    #[cfg_attr(not(target_arch = "arm"), inline)]
     pub(crate) fn count(&mut self, statistics: &Statistics) {
         self.saturations += statistics.saturations;
         self.suppressed_spikes += statistics.suppressed_spikes;
@@ -803,6 +807,7 @@ impl Status {
 ///
 /// `sample` is the index into the order of the run, `layer` counts from 0 for the input, `ticks` is
 /// the time since the start of the sample.
+#[cfg_attr(not(target_arch = "arm"), inline)]
 #[must_use]
 pub fn spike_hash(sample: u32, layer: u32, neuron: u32, ticks: u32) -> u64 {
     let place = layer << 28 ^ neuron << 16 ^ ticks;

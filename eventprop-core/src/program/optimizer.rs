@@ -493,12 +493,14 @@ impl Optimizer {
             let gradient = &mut memory.gradient[..padded];
             read(pe, from, gradient)?;
             for (sum, gradient) in sum.iter_mut().zip(gradient) {
-                *sum += *gradient;
+                // A gradient sum has room for the terms of 2^38 arrivals.
+                *sum = sum.wrapping_add(*gradient);
             }
         }
         let at = start + position..start + position + used;
         let mut statistics = Statistics::NEW;
-        update.apply_with(
+        kernels.update(
+            update,
             Stretch {
                 layer: part.layer,
                 first_neuron: part.first_neuron,
@@ -510,7 +512,6 @@ impl Optimizer {
                 second: &mut memory.second[at],
                 bumps: &memory.bumps[..neurons],
             },
-            |value| kernels.square_root(value),
             &mut statistics,
         );
         self.status.count(&statistics);

@@ -78,12 +78,14 @@ impl Neighbours {
     }
 
     /// Their numbers.
+    #[cfg_attr(not(target_arch = "arm"), inline)]
     #[must_use]
     pub fn sources(&self) -> &[Source] {
         &self.sources[..usize::from(self.len)]
     }
 
     /// Number of neighbours.
+    #[cfg_attr(not(target_arch = "arm"), inline)]
     #[must_use]
     pub fn len(&self) -> usize {
         usize::from(self.len)
@@ -96,6 +98,7 @@ impl Neighbours {
     }
 
     /// Which neighbour `source` is.
+    #[cfg_attr(not(target_arch = "arm"), inline)]
     #[must_use]
     pub fn position(&self, source: Source) -> Option<usize> {
         self.sources().iter().position(|&s| s == source)
@@ -126,11 +129,13 @@ impl Port {
     }
 
     /// The bits of a key that lead a packet to a target.
+    #[cfg_attr(not(target_arch = "arm"), inline)]
     fn key(&self, target: Target) -> u32 {
         self.key | target_bits(target)
     }
 
     /// How packets reach a target.
+    #[cfg_attr(not(target_arch = "arm"), inline)]
     fn fanout(&self, target: Target) -> Fanout<'_> {
         match &self.neighbours.routing {
             Routing::Router => Fanout::Router,
@@ -171,7 +176,8 @@ fn try_send(pe: &mut impl PacketSender, to: Fanout<'_>, packet: Packet) -> Resul
 }
 
 /// Takes the next packet from the ring.
-#[inline]
+#[cfg_attr(target_arch = "arm", inline)]
+#[cfg_attr(not(target_arch = "arm"), inline(always))]
 pub(crate) fn receive(pe: &mut impl PacketReceiver) -> Result<Option<Packet>, Fault> {
     match pe.try_receive() {
         Ok(packet) => Ok(Some(packet)),
@@ -184,6 +190,7 @@ pub(crate) fn receive(pe: &mut impl PacketReceiver) -> Result<Option<Packet>, Fa
 }
 
 /// Unpacks a packet.
+#[cfg_attr(not(target_arch = "arm"), inline)]
 pub(crate) fn open(packet: Packet) -> Result<Envelope, Fault> {
     unpack(packet).map_err(|_| Fault::UnknownPacket { key: packet.key })
 }
@@ -359,10 +366,12 @@ impl Inbox {
         words * window.next_power_of_two()
     }
 
+    #[cfg_attr(not(target_arch = "arm"), inline)]
     fn streams(&self) -> &[Stream] {
         &self.streams[..usize::from(self.sources)]
     }
 
+    #[cfg_attr(not(target_arch = "arm"), inline)]
     fn streams_mut(&mut self) -> &mut [Stream] {
         &mut self.streams[..usize::from(self.sources)]
     }
@@ -419,6 +428,7 @@ impl Inbox {
 
     /// Takes a marker: its position, and what it says of steps, events and their checksum. Repetitions are
     /// counted in `status` and change nothing.
+    #[cfg_attr(not(target_arch = "arm"), inline)]
     pub(crate) fn marker(
         &mut self,
         source: usize,
@@ -452,7 +462,8 @@ impl Inbox {
     /// Number of steps from the start of the sample that are known, or what is needed before there are
     /// any new ones: the heads of all sources, which are checked once they are complete. A sample has
     /// `limit` steps.
-    #[inline(never)]
+    #[cfg_attr(target_arch = "arm", inline(never))]
+    #[cfg_attr(not(target_arch = "arm"), inline)]
     pub(crate) fn known(&self, limit: usize) -> Result<Known, Fault> {
         let mut known = limit;
         for stream in self.streams() {
@@ -524,6 +535,7 @@ impl Inbox {
 
     /// Words of a source's complete head for so many events, `[index][lane]`; zero for an event that nothing has
     /// come for.
+    #[cfg_attr(not(target_arch = "arm"), inline)]
     pub(crate) fn answers<'a>(&self, memory: &'a [u32], source: usize, events: usize) -> &'a [u32] {
         let count = events << self.content.lane_bits();
         self.words(memory, &self.streams[source], count)
@@ -541,6 +553,7 @@ impl Inbox {
     }
 
     /// Consumes the heads that end with the last of the [`known`](Self::known) steps.
+    #[cfg_attr(not(target_arch = "arm"), inline)]
     pub(crate) fn consume(&mut self, memory: &mut [u32], known: usize) {
         for n in 0..usize::from(self.sources) {
             let at = self.at(&self.streams[n]);
@@ -676,6 +689,7 @@ impl Outbox {
     }
 
     /// The receivers of a target.
+    #[cfg_attr(not(target_arch = "arm"), inline)]
     fn targeted(&self, target: Target) -> core::ops::Range<usize> {
         match target {
             Target::One(n) => usize::from(n)..usize::from(n) + 1,
@@ -684,6 +698,7 @@ impl Outbox {
     }
 
     /// The first receiver of a target that has to acknowledge something before the next stretch.
+    #[cfg_attr(not(target_arch = "arm"), inline)]
     fn blocking(&self, target: Target) -> Option<usize> {
         let open = |n: usize| {
             let ahead = self.positions[n].wrapping_sub(self.acknowledged[n]);
@@ -693,6 +708,7 @@ impl Outbox {
     }
 
     /// Takes an acknowledgement of receiver `n`.
+    #[cfg_attr(not(target_arch = "arm"), inline)]
     pub(crate) fn acknowledged(
         &mut self,
         n: usize,

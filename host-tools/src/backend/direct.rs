@@ -10,7 +10,7 @@ use eventprop_core::network::{self, Layer};
 use eventprop_core::numeric::Statistics;
 use eventprop_core::optimizer::{Progress, Stretch, Update};
 use eventprop_core::program::layer::spikes_per_step;
-use eventprop_core::program::{With, spike_hash};
+use eventprop_core::program::{Kernels, With, spike_hash};
 use eventprop_core::state::{Activity, Neurons, scratch_len};
 use eventprop_core::tables::Dynamics;
 use eventprop_core::vector::Vectors;

@@ -340,15 +340,6 @@ impl Vectorised {
             other => other.dispatch(With(Arrays, work)),
         }
     }
-
-    /// [`Update::apply`]. Each operation on floating-point numbers is rounded by itself as IEEE 754
-    /// defines it, in vectors as elsewhere, so the bits are the same here, too.
-    ///
-    /// # Panics
-    /// As there.
-    pub fn update(&self, update: &Update, stretch: Stretch<'_>, statistics: &mut Statistics) {
-        self.run(Descent(update, stretch, statistics));
-    }
 }
 
 impl Kernels for Vectorised {
@@ -380,6 +371,12 @@ impl Kernels for Vectorised {
         self.run(Backward(
             dynamics, weights, gradient, arrivals, own, neurons, error_sums, statistics,
         ));
+    }
+
+    /// Each operation on floating-point numbers is rounded by itself as IEEE 754 defines it, in vectors as
+    /// elsewhere, so the bits are the same here, too.
+    fn update(&self, update: &Update, stretch: Stretch<'_>, statistics: &mut Statistics) {
+        self.run(Descent(update, stretch, statistics));
     }
 }
 

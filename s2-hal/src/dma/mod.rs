@@ -111,6 +111,7 @@ impl Address {
     }
 
     /// What the address points at, or `None` if there is no memory.
+    #[cfg_attr(not(target_arch = "arm"), inline)]
     pub const fn place(self) -> Option<Place> {
         if let Some((pe, offset)) = PeId::from_sram_address(self.0) {
             return Some(Place::Sram { pe, offset });
@@ -266,6 +267,7 @@ impl Error for Refusal {
 ///
 /// # Errors
 /// The first rule that is broken.
+#[cfg_attr(not(target_arch = "arm"), inline)]
 pub fn check(local: usize, remote: Address, length: usize) -> Result<(), Refusal> {
     if length == 0 || !length.is_multiple_of(ALIGNMENT) {
         return Err(Refusal::Length { length });
@@ -392,11 +394,11 @@ impl<T: ErrorType + ?Sized> ErrorType for &mut T {
 ///   bytes; for [`Direction::Write`] it only reads them.
 /// - The engine does not touch local memory unless a job is in flight. A job is in flight from a
 ///   `start` that returned `Ok` until [`poll`](Channel::poll) returned something other than
-///   `WouldBlock`, or [`abort`](Channel::abort) returned, whichever is first. In particular, a
-///   `start` that returned `Err` or panicked leaves no job in flight, nor does an `abort` that
-///   panicked.
-/// - After `poll` returned `Ok` at the end of a [`Direction::Read`], every local byte holds the
-///   remote data.
+///   `WouldBlock`, or [`wait`](Channel::wait) or [`abort`](Channel::abort) returned, whichever is first. In
+///   particular, a `start` that returned `Err` or panicked leaves no job in flight, nor does an `abort`
+///   that panicked.
+/// - After `poll` or `wait` returned `Ok` at the end of a [`Direction::Read`], every local byte holds
+///   the remote data.
 /// - Moving the channel value itself does not disturb the job.
 pub unsafe trait Channel: ErrorType {
     /// Starts a job over `length` bytes between `local` and `remote`. Does not wait.
@@ -423,6 +425,15 @@ pub unsafe trait Channel: ErrorType {
     /// `WouldBlock` while the job runs; `Other(e)` once if it failed, which ends it.
     fn poll(&mut self) -> nb::Result<(), Self::Error>;
 
+    /// Waits for the end of the job in flight, if there is one: [`poll`](Channel::poll), until that returns
+    /// something other than `WouldBlock`. A channel that knows a better way to wait may take it.
+    ///
+    /// # Errors
+    /// If the job failed, which ends it.
+    fn wait(&mut self) -> Result<(), Self::Error> {
+        nb::block!(self.poll())
+    }
+
     /// Ends the job in flight, if there is one. Some of its bytes may have moved. When the call
     /// returns, the engine is idle.
     fn abort(&mut self);
@@ -443,6 +454,10 @@ unsafe impl<T: Channel + ?Sized> Channel for &mut T {
 
     fn poll(&mut self) -> nb::Result<(), Self::Error> {
         T::poll(self)
+    }
+
+    fn wait(&mut self) -> Result<(), Self::Error> {
+        T::wait(self)
     }
 
     fn abort(&mut self) {

@@ -59,7 +59,7 @@ impl<'c, C: Channel> Running<'c, C> {
 
     /// Waits for the end of the job.
     pub(super) fn wait(mut self) -> Result<(), C::Error> {
-        let result = nb::block!(self.channel.poll());
+        let result = self.channel.wait();
         self.in_flight = false;
         result
         // Dropping `self` takes the memory back.

@@ -10,7 +10,7 @@ use super::memory::Memories;
 use super::pe::Pe;
 use super::registers::Periphery;
 use super::ring::Ring;
-use super::router::Table;
+use super::router::{Route, Table};
 use super::{Program, Progress, number, pe, timing};
 use crate::dma::Address;
 use crate::packet::Packet;
@@ -156,14 +156,25 @@ pub(super) struct Machine {
     pub(super) pes: Vec<PeState>,
     pub(super) faults: Faults,
     pub(super) transmit_cycles: u64,
+    /// Cycles that a transmitter is busy ahead of when it takes no more packets.
+    pub(super) transmit_full: u64,
     pub(super) periphery: Periphery,
     /// When PEs are to be polled. One that was roused earlier since then is in it for nothing.
-    wakes: BinaryHeap<Reverse<(u64, usize)>>,
+    wakes: BinaryHeap<Reverse<Wake>>,
     jitter_cycles: u32,
     time_limit: u64,
     counters: Counters,
-    /// Cycles and hops from each PE to the router.
-    to_router: Vec<(u64, u32)>,
+    /// From each PE.
+    to_router: Vec<ToRouter>,
+}
+
+/// The way from a PE to the router.
+struct ToRouter {
+    cycles: u64,
+    hops: u32,
+    /// Key of the last packet that took it, and its route if there is one: mostly the next one is alike.
+    key: Option<u32>,
+    route: Option<Route>,
 }
 
 pub(super) struct PeState {
@@ -181,6 +192,30 @@ pub(super) struct PeState {
     done: bool,
     /// Until then the program is at work.
     busy_until: u64,
+}
+
+/// When which PE is to be polled, as one number: they are compared a lot.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct Wake(u64);
+
+impl Wake {
+    /// The last time that there is: after seven years.
+    const END: u64 = u64::MAX >> u8::BITS;
+
+    #[inline]
+    fn new(time: u64, pe: usize) -> Self {
+        Self(time << u8::BITS | pe as u64)
+    }
+
+    #[inline]
+    fn time(self) -> u64 {
+        self.0 >> u8::BITS
+    }
+
+    #[inline]
+    fn pe(self) -> usize {
+        usize::from(self.0 as u8)
+    }
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -213,7 +248,12 @@ impl Chip {
             .map(|number| {
                 let pe = pe(number);
                 let hops = topology::hops_to_router((pe.x, pe.y));
-                (u64::from(hops) * timing::HOP + timing::ROUTER, hops)
+                ToRouter {
+                    cycles: u64::from(hops) * timing::HOP + timing::ROUTER,
+                    hops,
+                    key: None,
+                    route: None,
+                }
             })
             .collect();
         Self {
@@ -224,6 +264,7 @@ impl Chip {
                 pes,
                 faults: Faults::new(&config.faults, number),
                 transmit_cycles: config.transmit_cycles.into(),
+                transmit_full: timing::TRANSMIT_SLOTS * u64::from(config.transmit_cycles.max(1)),
                 periphery: Periphery::default(),
                 wakes: BinaryHeap::new(),
                 jitter_cycles: config.jitter_cycles,
@@ -297,7 +338,7 @@ impl Chip {
         };
         while running > 0 {
             let machine = &mut self.machine;
-            let Some(&Reverse((now, _))) = machine.wakes.peek() else {
+            let Some(&Reverse(first)) = machine.wakes.peek() else {
                 // Whatever is under way arrives before that is certain.
                 let arrivals = machine.pes.iter().filter_map(|pe| pe.ring.last_arrival());
                 machine.now = arrivals.fold(machine.now, u64::max);
@@ -305,6 +346,7 @@ impl Chip {
                     waiting: waiting(machine),
                 });
             };
+            let now = first.time();
             // Packets of an earlier run may arrive before the start of this one.
             if now.saturating_sub(start) > machine.time_limit {
                 // So that a run that goes on from here comes to what is later.
@@ -316,11 +358,11 @@ impl Chip {
             }
             machine.now = now;
             due.clear();
-            while let Some(&Reverse((at, number))) = machine.wakes.peek()
-                && at == now
+            while let Some(&Reverse(wake)) = machine.wakes.peek()
+                && wake.time() == now
             {
                 machine.wakes.pop();
-                due.push(number);
+                due.push(wake.pe());
             }
             machine.shuffle(&mut due);
             for &number in &due {
@@ -510,23 +552,31 @@ impl Machine {
     pub(super) fn load_router(&mut self, table: &[Entry]) -> Result<(), TableError> {
         router::check(table, router::CAPACITY)?;
         self.table = Table::new(table);
+        for way in &mut self.to_router {
+            way.key = None;
+        }
         Ok(())
     }
 
     /// Sends a packet to the router at `time`.
     #[inline]
     pub(super) fn send_to_router(&mut self, from: usize, packet: Packet, time: u64) {
-        let (way, hops) = self.to_router[from];
-        let Some(route) = self.table.look_up(packet.key) else {
-            self.counters.hops += u64::from(hops);
+        let way = &mut self.to_router[from];
+        let key = self.table.relevant(packet.key);
+        if way.key != Some(key) {
+            way.route = self.table.look_up(key);
+            way.key = Some(key);
+        }
+        self.counters.hops += u64::from(way.hops);
+        let Some(route) = &way.route else {
             self.counters.router_misses += 1;
             return;
         };
-        self.counters.hops += u64::from(hops + route.hops);
+        self.counters.hops += u64::from(route.hops);
         self.counters.router_hits += 1;
         self.counters.left_chip += u64::from(route.links);
-        let time = time + way;
-        for target in route.targets {
+        let time = time + way.cycles;
+        for target in route.targets() {
             let target = self.table.target(target);
             self.launch(target.pe.into(), packet, time + u64::from(target.latency));
         }
@@ -554,6 +604,7 @@ impl Machine {
     }
 
     #[cold]
+    #[inline(never)]
     fn launch_with_faults(&mut self, to: usize, mut packet: Packet, time: u64) {
         match (
             self.faults.packet(to, packet.key, &mut self.rng),
@@ -593,7 +644,7 @@ impl Machine {
     }
 
     /// Lets a PE's program be polled soon after `time`, for there are news for it.
-    #[inline]
+    #[inline(never)]
     fn rouse(&mut self, number: usize, time: u64) {
         let state = &self.pes[number];
         let wakes = match state.activity {
@@ -611,8 +662,9 @@ impl Machine {
     /// Lets a PE's program be polled at `time`.
     #[inline]
     fn wake(&mut self, number: usize, time: u64) {
+        let time = time.min(Wake::END);
         self.pes[number].activity = Activity::Awake(time);
-        self.wakes.push(Reverse((time, number)));
+        self.wakes.push(Reverse(Wake::new(time, number)));
     }
 
     /// A random number from 0 to `limit`.

@@ -50,7 +50,21 @@ impl Job {
 
     /// When the last byte has arrived.
     pub(super) fn end(&self) -> u64 {
-        self.first_at + (self.length as u64).div_ceil(timing::DMA_BYTES)
+        self.arrival(self.length)
+    }
+
+    /// When it ends, or fails.
+    pub(super) fn outcome_at(&self) -> u64 {
+        self.arrival(if self.fails {
+            self.length / 2
+        } else {
+            self.length
+        })
+    }
+
+    /// When so many bytes have arrived.
+    fn arrival(&self, bytes: usize) -> u64 {
+        self.first_at + (bytes as u64).div_ceil(timing::DMA_BYTES)
     }
 
     /// Moves the bytes that are due at `time`. Returns how many, and whether the job has ended.

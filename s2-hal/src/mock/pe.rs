@@ -116,6 +116,36 @@ impl<'c> Pe<'c> {
         Some(packet)
     }
 
+    /// Hands so many packets to the transmitter. Returns when the first of them has left it.
+    #[inline]
+    fn transmit(&mut self, packets: u64) -> nb::Result<u64, PacketError> {
+        let cycles = self.machine.transmit_cycles;
+        let state = &mut self.machine.pes[self.number];
+        let start = state.transmitter_free.max(self.time);
+        if start - self.time >= self.machine.transmit_full {
+            state.send_refused = true;
+            state.counters.send_refused += 1;
+            return Err(nb::Error::WouldBlock);
+        }
+        state.transmitter_free = start + packets * cycles;
+        state.counters.sent += packets;
+        Ok(start + cycles)
+    }
+
+    /// Sends a packet to the PEs of all QuadPEs of a list.
+    #[inline(never)]
+    fn send_to_all(&mut self, list: &[Destination], packet: Packet) -> nb::Result<(), PacketError> {
+        if let Some(&wrong) = list.iter().find(|to| !to.exists()) {
+            return Err(nb::Error::Other(PacketError::NoSuchDestination(wrong)));
+        }
+        let mut free = self.transmit(list.len() as u64)?;
+        for &to in list {
+            self.send_to(to, packet, free);
+            free += self.machine.transmit_cycles;
+        }
+        Ok(())
+    }
+
     /// Lets a packet leave at `time` for the PEs of one QuadPE.
     #[inline]
     fn send_to(&mut self, to: Destination, packet: Packet, time: u64) {
@@ -187,41 +217,19 @@ impl PacketSender for Pe<'_> {
     #[inline]
     fn try_send(&mut self, to: Fanout<'_>, packet: Packet) -> nb::Result<(), PacketError> {
         self.time += timing::SEND;
-        let state = &mut self.machine.pes[self.number];
-        let cycles = self.machine.transmit_cycles;
-        let start = state.transmitter_free.max(self.time);
-        let packets = match to {
-            Fanout::Router => 1,
-            Fanout::Direct(list) => {
-                if let Some(&wrong) = list.iter().find(|to| !to.exists()) {
-                    return Err(nb::Error::Other(PacketError::NoSuchDestination(wrong)));
-                }
-                list.len() as u64
-            }
-        };
-        if start - self.time >= timing::TRANSMIT_SLOTS * cycles.max(1) {
-            state.send_refused = true;
-            state.counters.send_refused += 1;
-            return Err(nb::Error::WouldBlock);
-        }
-        state.transmitter_free = start + packets * cycles;
-        state.counters.sent += packets;
         match to {
-            Fanout::Router => self
-                .machine
-                .send_to_router(self.number, packet, start + cycles),
-            Fanout::Direct(list) => {
-                for (place, &to) in (1..).zip(list) {
-                    self.send_to(to, packet, start + place * cycles);
-                }
+            Fanout::Router => {
+                let free = self.transmit(1)?;
+                self.machine.send_to_router(self.number, packet, free);
+                Ok(())
             }
+            Fanout::Direct(list) => self.send_to_all(list, packet),
         }
-        Ok(())
     }
 }
 
 impl PacketReceiver for Pe<'_> {
-    #[inline]
+    #[inline(always)]
     fn try_receive(&mut self) -> nb::Result<Packet, PacketError> {
         self.time += timing::RECEIVE;
         let state = &mut self.machine.pes[self.number];
@@ -242,7 +250,7 @@ impl dma::ErrorType for Pe<'_> {
 
 // SAFETY: local memory is touched only in `poll`, by `Job::advance`, which stays inside the given
 // bytes and only reads them for `Direction::Write`. A job exists from a successful `start` until
-// `poll` or `abort` drops it, and every way out of `poll` but `WouldBlock` drops it. The end is
+// `poll` or `abort` drops it, and every way out of `poll` but `WouldBlock` drops it; `wait` polls. The end is
 // reported after all bytes have moved. The job lives in the chip, so that moving a `Pe` does not
 // disturb it.
 unsafe impl dma::Channel for Pe<'_> {
@@ -295,6 +303,18 @@ unsafe impl dma::Channel for Pe<'_> {
                 Err(nb::Error::Other(error))
             }
         }
+    }
+
+    /// As many polls as it takes, all but the last of which would find that the job is not done.
+    fn wait(&mut self) -> Result<(), DmaError> {
+        if let Some(job) = &self.machine.pes[self.number].job {
+            let polls = job
+                .outcome_at()
+                .saturating_sub(self.time)
+                .div_ceil(timing::DMA_POLL);
+            self.time += polls.saturating_sub(1) * timing::DMA_POLL;
+        }
+        nb::block!(dma::Channel::poll(self))
     }
 
     fn abort(&mut self) {

@@ -1,7 +1,5 @@
 //! The receive ring of a PE, and what is on its way there.
 
-use std::collections::VecDeque;
-
 use super::counters::PeCounters;
 use crate::packet::Packet;
 
@@ -9,24 +7,31 @@ use crate::packet::Packet;
 ///
 /// Nobody looks into a ring but its PE's program, so packets are put into it only when that is polled.
 pub(super) struct Ring {
-    packets: VecDeque<Packet>,
-    /// Words that these take.
+    /// Packets with the times of their arrival, in the order of these; of one time, in the order in which they
+    /// were sent. First come those that were taken, then those in the ring, then those under way.
+    packets: Vec<(u64, Packet)>,
+    /// Packets that were taken.
+    taken: usize,
+    /// These and the ones in the ring.
+    arrived: usize,
+    /// Words that the ones in the ring take.
     used: usize,
     /// Words that the ring has.
     capacity: usize,
-    /// Packets under way with the times of their arrival, in the order of these; of one time, in the order
-    /// in which they were sent.
-    under_way: Vec<(u64, Packet)>,
 }
+
+/// Packets that were taken are forgotten when they are so many.
+const TAKEN: usize = 16;
 
 impl Ring {
     /// An empty ring.
     pub(super) const fn new(capacity: usize) -> Self {
         Self {
-            packets: VecDeque::new(),
+            packets: Vec::new(),
+            taken: 0,
+            arrived: 0,
             used: 0,
             capacity,
-            under_way: Vec::new(),
         }
     }
 
@@ -39,32 +44,37 @@ impl Ring {
     /// called with. Returns whether it will be the next one.
     #[inline]
     pub(super) fn send(&mut self, time: u64, packet: Packet) -> bool {
-        let mut place = self.under_way.len();
-        self.under_way.push((time, packet));
+        let under_way = &self.packets[self.arrived..];
         // It overtakes few others.
-        while place > 0 && self.under_way[place - 1].0 > time {
-            self.under_way.swap(place - 1, place);
-            place -= 1;
-        }
-        place == 0
+        let overtaken = under_way.iter().rev().take_while(|&&(at, _)| at > time);
+        let place = self.packets.len() - overtaken.count();
+        self.packets.insert(place, (time, packet));
+        place == self.arrived
     }
 
     /// Puts the packets into the ring that have arrived by `time`. Returns whether any was dropped because
     /// the ring was full.
     #[inline]
     pub(super) fn arrive(&mut self, time: u64, counters: &mut PeCounters) -> bool {
-        let arrived = self.under_way.iter().take_while(|&&(at, _)| at <= time);
-        let arrived = arrived.count();
         let before = counters.dropped;
-        for (_, packet) in self.under_way.drain(..arrived) {
-            let used = self.used + words(packet);
-            if used <= self.capacity {
-                self.packets.push_back(packet);
-                self.used = used;
-                counters.delivered += 1;
-            } else {
-                counters.dropped += 1;
+        loop {
+            let (mut count, mut used) = (0, self.used);
+            for &(at, packet) in &self.packets[self.arrived..] {
+                if at > time || used + words(packet) > self.capacity {
+                    break;
+                }
+                count += 1;
+                used += words(packet);
             }
+            self.arrived += count;
+            self.used = used;
+            counters.delivered += count as u64;
+            if self.next_arrival().is_none_or(|at| at > time) {
+                break;
+            }
+            // For a shorter one behind it there may be room.
+            self.packets.remove(self.arrived);
+            counters.dropped += 1;
         }
         counters.ring_peak_words = counters.ring_peak_words.max(self.used as u64);
         counters.dropped > before
@@ -73,25 +83,39 @@ impl Ring {
     /// Takes the oldest packet out of the ring.
     #[inline]
     pub(super) fn take(&mut self) -> Option<Packet> {
-        let packet = self.packets.pop_front()?;
+        if self.taken == self.arrived {
+            return None;
+        }
+        let (_, packet) = self.packets[self.taken];
         self.used -= words(packet);
+        self.taken += 1;
+        if self.taken == TAKEN {
+            self.forget_taken();
+        }
         Some(packet)
+    }
+
+    #[inline(never)]
+    fn forget_taken(&mut self) {
+        self.packets.drain(..self.taken);
+        self.arrived -= self.taken;
+        self.taken = 0;
     }
 
     /// When the next packet arrives.
     #[inline]
     pub(super) fn next_arrival(&self) -> Option<u64> {
-        self.under_way.first().map(|&(at, _)| at)
+        self.packets.get(self.arrived).map(|&(at, _)| at)
     }
 
     /// When the last packet that is under way arrives.
     pub(super) fn last_arrival(&self) -> Option<u64> {
-        self.under_way.last().map(|&(at, _)| at)
+        self.packets[self.arrived..].last().map(|&(at, _)| at)
     }
 
     /// Packets under way, and packets in the ring.
     pub(super) fn waiting(&self) -> (usize, usize) {
-        (self.under_way.len(), self.packets.len())
+        (self.packets.len() - self.arrived, self.arrived - self.taken)
     }
 }
 
@@ -103,6 +127,8 @@ fn words(packet: Packet) -> usize {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::VecDeque;
+
     use super::*;
     use proptest::prelude::*;
 

@@ -11,7 +11,7 @@ use crate::topology;
 const CACHE: usize = 1 << CACHE_BITS;
 
 /// Few under Miri, which takes its time to make them.
-const CACHE_BITS: u32 = if cfg!(miri) { 4 } else { 14 };
+const CACHE_BITS: u32 = if cfg!(miri) { 4 } else { 12 };
 
 pub(super) struct Table {
     routes: Vec<Route>,
@@ -21,8 +21,8 @@ pub(super) struct Table {
     groups: Vec<Group>,
     /// Bits of a key that any entry looks at.
     relevant: u32,
-    /// Relevant bits of a key and place of its route (or [`MISS`]), by a hash of these bits.
-    cache: Vec<(u32, u32)>,
+    /// Relevant bits of a key and its route, if an entry matches, by a hash of these bits.
+    cache: Vec<Option<(u32, Option<Route>)>>,
 }
 
 struct Group {
@@ -32,21 +32,25 @@ struct Group {
     entries: HashMap<u32, u32>,
 }
 
-/// No entry matches.
-const MISS: u32 = u32::MAX;
-
-/// Nothing is known.
-const EMPTY: u32 = u32::MAX - 1;
-
 /// Where the packets of an entry go.
-#[derive(Clone)]
+#[derive(Clone, Copy)]
 pub(super) struct Route {
-    /// Places of its [targets](Table::target).
-    pub(super) targets: Range<u32>,
+    /// Place of its first [target](Table::target).
+    first: u32,
+    /// Number of targets.
+    targets: u8,
     /// Number of links.
-    pub(super) links: u32,
+    pub(super) links: u8,
     /// Hops from the router to all QuadPEs of the route.
-    pub(super) hops: u32,
+    pub(super) hops: u16,
+}
+
+impl Route {
+    /// Places of its [targets](Table::target).
+    #[inline]
+    pub(super) fn targets(&self) -> Range<u32> {
+        self.first..self.first + u32::from(self.targets)
+    }
 }
 
 /// A PE that packets go to.
@@ -66,12 +70,12 @@ impl Table {
             targets: Vec::new(),
             groups: Vec::new(),
             relevant: entries.iter().fold(0, |bits, entry| bits | entry.mask),
-            cache: vec![(0, EMPTY); CACHE],
+            cache: vec![None; CACHE],
         };
         let mut group_of = HashMap::new();
         for (place, entry) in (0_u32..).zip(entries) {
             let start = table.targets.len() as u32;
-            let mut hops = 0;
+            let mut hops = 0u32;
             let mut last = None;
             for pe in entry.route.pes() {
                 let away = topology::hops_to_router((pe.x, pe.y));
@@ -85,9 +89,10 @@ impl Table {
                 }));
             }
             table.routes.push(Route {
-                targets: start..table.targets.len() as u32,
-                links: entry.route.links().count() as u32,
-                hops,
+                first: start,
+                targets: (table.targets.len() as u32 - start) as u8,
+                links: entry.route.links().count() as u8,
+                hops: hops as u16,
             });
             let group = *group_of.entry(entry.mask).or_insert_with(|| {
                 table.groups.push(Group {
@@ -105,26 +110,29 @@ impl Table {
         table
     }
 
-    /// The route of the first entry that matches.
+    /// The bits of a key that its route depends on.
     #[inline]
+    pub(super) fn relevant(&self, key: u32) -> u32 {
+        key & self.relevant
+    }
+
+    /// The route of the first entry that matches a key, of which the [relevant](Self::relevant) bits will do.
     pub(super) fn look_up(&mut self, key: u32) -> Option<Route> {
-        let key = key & self.relevant;
+        let key = self.relevant(key);
         let slot = (key.wrapping_mul(0x9e37_79b1) >> (32 - CACHE_BITS)) as usize;
-        let (cached, mut place) = self.cache[slot];
-        if cached != key || place == EMPTY {
-            place = self.search(key);
-            self.cache[slot] = (key, place);
-        }
-        if place == MISS {
-            None
-        } else {
-            Some(self.routes[place as usize].clone())
+        match self.cache[slot] {
+            Some((cached, route)) if cached == key => route,
+            _ => {
+                let route = self.search(key);
+                self.cache[slot] = Some((key, route));
+                route
+            }
         }
     }
 
     #[cold]
-    fn search(&self, key: u32) -> u32 {
-        let mut best = MISS;
+    fn search(&self, key: u32) -> Option<Route> {
+        let mut best = u32::MAX;
         for group in &self.groups {
             if group.first > best {
                 break;
@@ -133,7 +141,7 @@ impl Table {
                 best = best.min(place);
             }
         }
-        best
+        self.routes.get(best as usize).copied()
     }
 
     /// A target of a route.
@@ -190,7 +198,7 @@ mod tests {
                     prop_assert_eq!(found.is_some(), expected.is_some());
                     let (Some(found), Some(expected)) = (found, expected) else { continue };
                     let targets: Vec<_> = found
-                        .targets
+                        .targets()
                         .map(|place| super::super::pe(table.target(place).pe.into()))
                         .collect();
                     prop_assert_eq!(targets, expected.route.pes().collect::<Vec<_>>());

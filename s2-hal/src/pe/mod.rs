@@ -249,6 +249,10 @@ unsafe impl<B: Bus, C: dma::Channel> dma::Channel for Pe<B, C> {
         self.channel.poll()
     }
 
+    fn wait(&mut self) -> Result<(), C::Error> {
+        self.channel.wait()
+    }
+
     fn abort(&mut self) {
         self.channel.abort();
     }
