@@ -162,9 +162,10 @@ fn add_gradient<V: Vectors>(
             add(owner, i[lane], v[lane]);
         }
     }
-    for place in whole..v.len() {
-        let ([i], [v]) = decay.apply::<32, _>(Single, [i[place]], [v[place]]);
-        add(owners[place], i, v);
+    let rest = v[whole..].iter().zip(&i[whole..]).zip(&owners[whole..]);
+    for ((&v, &i), &owner) in rest {
+        let ([i], [v]) = decay.apply::<32, _>(Single, [i], [v]);
+        add(owner, i, v);
     }
 }
 

@@ -149,7 +149,7 @@ impl<V: Vectors> Step<'_, '_, '_, '_, V> {
         let mut neuron = 0;
         while neuron < len {
             if let [term] = terms {
-                neuron += self.run_with_one_arrival(&run.to_end, term, neuron);
+                neuron += self.run_with_one_arrival(&run.to_end, term, neuron, len);
                 if neuron == len {
                     break;
                 }
@@ -210,34 +210,55 @@ impl<V: Vectors> Step<'_, '_, '_, '_, V> {
     }
 
     /// As [`arrive_at`](Self::arrive_at), for the usual case of one arrival: neuron by neuron from
-    /// `first` on, until one is above threshold or saturates, which is left as it was. Returns how many
-    /// neurons were advanced.
+    /// `first` up to `end`, until one is above threshold or saturates, which is left as it was. Returns how
+    /// many neurons were advanced.
     #[inline(never)]
-    fn run_with_one_arrival(&mut self, run: &Coefficients, term: &Term, first: usize) -> usize {
+    fn run_with_one_arrival(
+        &mut self,
+        run: &Coefficients,
+        term: &Term,
+        first: usize,
+        end: usize,
+    ) -> usize {
+        let Coefficients {
+            current_decay: es,
+            membrane_decay: em,
+            current_to_membrane: kf,
+            ..
+        } = *run;
+        let Term {
+            row,
+            current: left_es,
+            membrane: left_kf,
+        } = *term;
         let peaks = self.dynamics.peaks();
         let (membrane, current, mut list) = self.neurons.with_list();
-        let (membrane, current) = (&mut membrane[first..], &mut current[first..]);
-        let weights = &self.weights[term.row + first..][..membrane.len()];
+        // (As chunks of one, for which the compiler keeps a single index, and no other end in a register.)
+        let (w, _) = self.weights[row + first..row + end].as_chunks::<1>();
+        let (v, _) = membrane[first..end].as_chunks_mut::<1>();
+        let (i, _) = current[first..end].as_chunks_mut::<1>();
         // As in [`Sums`].
         let product =
             |value: i32, coefficient: i32| i64::from(value).wrapping_mul(coefficient.into());
         let mut neuron = first;
-        for ((v, i), &w) in membrane.iter_mut().zip(current).zip(weights) {
-            let (v0, i0) = (*v, *i);
+        for (([v], [i]), [w]) in v.iter_mut().zip(i).zip(w) {
+            let (v0, i0, w) = (*v, *i, *w);
             let (twice_v, twice_i) = (v0.wrapping_mul(2), i0.wrapping_mul(2));
-            let dv = product(twice_v, run.membrane_decay)
-                .wrapping_add(product(twice_i, run.current_to_membrane))
-                .wrapping_add(product(w, term.membrane));
-            let di = product(twice_i, run.current_decay).wrapping_add(product(w, term.current));
+            let dv = product(twice_v, em)
+                .wrapping_add(product(twice_i, kf))
+                .wrapping_add(product(w, left_kf));
+            let di = product(twice_i, es).wrapping_add(product(w, left_es));
             let v1 = v0.wrapping_add(high(dv));
             let i1 = i0.wrapping_add(w).wrapping_add(high(di));
             if (v1 > ONE) | outside(v1, i1) {
                 break;
             }
             (*v, *i) = (v1, i1);
-            if peaks.may_rise(v1, i1) && v0 != PARKED {
-                *v = PARKED;
-                list.push(neuron, v1, i1);
+            for _ in 0..u32::from(peaks.may_rise(v1, i1)) {
+                if v0 != PARKED {
+                    *v = PARKED;
+                    list.push(neuron, v1, i1);
+                }
             }
             neuron += 1;
         }

@@ -501,26 +501,20 @@ impl Neurons<'_> {
     ) -> usize {
         let count = self.with_adjoints();
         let (places, owners, boundaries) = split(self.scratch, self.membrane.len());
-        // Whether it has any is a choice of values, not of ways: it is as good as random.
-        let known = places[neuron] != NO_PLACE;
-        let place = if known {
-            places[neuron] as usize
+        let place = if let Ok(place) = usize::try_from(places[neuron]) {
+            let (v, i) = (&mut self.membrane[place], &mut self.current[place]);
+            let run = boundaries[place] as usize - boundary;
+            let mut composed = Coefficients::default();
+            let decay = Decay::backward(dynamics.over_steps(run, &mut composed));
+            ([*i], [*v]) = decay.apply::<RUN_FRACTION, _>(Single, [*i], [*v]);
+            place
         } else {
+            places[neuron] = count as i32;
+            owners[count] = neuron as i32;
+            (self.membrane[count], self.current[count]) = (0, 0);
+            self.activity.listed += 1;
             count
         };
-        let (v, i) = (&mut self.membrane[place], &mut self.current[place]);
-        let at = if known {
-            boundaries[place] as usize
-        } else {
-            boundary
-        };
-        (*v, *i) = if known { (*v, *i) } else { (0, 0) };
-        let mut composed = Coefficients::default();
-        let decay = Decay::backward(dynamics.over_steps(at - boundary, &mut composed));
-        ([*i], [*v]) = decay.apply::<RUN_FRACTION, _>(Single, [*i], [*v]);
-        places[neuron] = place as i32;
-        owners[place] = neuron as i32;
-        self.activity.listed += u16::from(!known);
         boundaries[place] = boundary as i32;
         place
     }
@@ -560,11 +554,15 @@ impl Neurons<'_> {
             x.store(driven, i);
             x.store(driver, v);
         }
-        for place in whole..count {
-            let (i, v) = (&mut i[place], &mut v[place]);
-            ([*i], [*v]) = over(boundaries[place]).apply::<RUN_FRACTION, _>(Single, [*i], [*v]);
+        let rest = v[whole..]
+            .iter_mut()
+            .zip(&mut i[whole..])
+            .zip(&mut boundaries[whole..]);
+        for ((v, i), at) in rest {
+            ([*i], [*v]) = over(*at).apply::<RUN_FRACTION, _>(Single, [*i], [*v]);
+            *at = boundary as i32;
         }
-        boundaries.fill(boundary as i32);
+        boundaries[..whole].fill(boundary as i32);
     }
 
     /// λV, λI, and whose they are, `[place]`.

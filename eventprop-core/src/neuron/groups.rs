@@ -106,11 +106,21 @@ impl<V: Vectors> Step<'_, '_, '_, '_, V> {
     #[inline(always)]
     fn beside(&self, guess: usize, is_above: impl Fn(&Coefficients) -> bool) -> Option<usize> {
         let [far, before, at, behind] = self.dynamics.around(guess)?;
-        let (far, before) = (is_above(far), is_above(before));
-        let (at, behind) = (is_above(at), is_above(behind));
-        let found = if at { !(before & far) } else { behind };
-        let tick = guess + 1 - usize::from(at) - usize::from(at & before);
-        found.then_some(tick)
+        let above = [
+            is_above(far),
+            is_above(before),
+            is_above(at),
+            is_above(behind),
+        ];
+        Self::first_above(above).map(|tick| guess - 1 + tick)
+    }
+
+    /// Of the last three of four ticks, which are numbered from 0, the one at which the membrane is above
+    /// threshold and at the tick before it is not; the middle one is asked first, as by [`cross`](Self::cross).
+    #[inline(always)]
+    fn first_above([far, before, at, behind]: [bool; 4]) -> Option<usize> {
+        let found = (at & !(before & far)) | (!at & behind);
+        found.then_some(2 - usize::from(at) - usize::from(at & before))
     }
 
     /// As [`cross_slowly`](Self::cross_slowly), where a weight arrives at a tick and nothing else does: looks
@@ -176,11 +186,9 @@ impl<V: Vectors> Step<'_, '_, '_, '_, V> {
         if ticks_around[3] > ticks {
             return None;
         }
-        let [far, before, at, behind] = ticks_around.map(is_above);
-        let found = if at { !(before & far) } else { behind };
-        let tick = guess + 1 - usize::from(at) - usize::from(at & before);
+        let tick = guess - 1 + Self::first_above(ticks_around.map(is_above))?;
         let left = self.dynamics.over(ticks - tick).membrane_decay;
-        if !found || v1.wrapping_sub(decay(ONE, left)) > ONE {
+        if v1.wrapping_sub(decay(ONE, left)) > ONE {
             return None;
         }
         let arrived = if offset < tick { w } else { 0 };
