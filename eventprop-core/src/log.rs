@@ -229,3 +229,38 @@ impl<'m> EventLog<'m> {
         &self.events[..self.len]
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::vec;
+    use std::vec::Vec;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        /// The steps with events are told, however many steps there are, and however the quiet ones were ended.
+        #[test]
+        fn busy_steps_are_those_with_events(
+            counts in prop::collection::vec(prop_oneof![3 => Just(0usize), 1 => 1..4usize], 0..200),
+        ) {
+            let events = counts.iter().sum();
+            let mut memory = (vec![Event::default(); events], vec![0; events], vec![0; events], vec![0; counts.len()]);
+            let mut log = EventLog::new(&mut memory.0, &mut memory.1, &mut memory.2, &mut memory.3);
+            for same in counts.chunk_by(|a, b| *a == 0 && *b == 0) {
+                if same[0] == 0 {
+                    log.end_quiet_steps(same.len()).unwrap();
+                } else {
+                    (0..same[0]).for_each(|_| log.push(Event::default(), 0).unwrap());
+                    log.end_step().unwrap();
+                }
+            }
+            prop_assert_eq!(log.end_quiet_steps(1), Err(LogFull));
+            let busy: Vec<_> = (0..counts.len()).filter(|&step| counts[step] > 0).collect();
+            prop_assert_eq!(log.busy_steps().collect::<Vec<_>>(), busy);
+            let lengths: Vec<_> = (0..counts.len()).map(|step| log.events(step).len()).collect();
+            prop_assert_eq!(lengths, counts);
+        }
+    }
+}

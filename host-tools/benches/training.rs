@@ -18,10 +18,17 @@ const BATCH: usize = 32;
 const SAMPLES: u32 = 4992;
 
 /// A network that has seen every training sample once.
-fn trained(scheme: Scheme, hidden: usize, kind: BackendKind, threads: u32) -> Box<dyn Backend> {
+fn trained(
+    scheme: Scheme,
+    hidden: usize,
+    kind: BackendKind,
+    threads: u32,
+    replicas: u32,
+) -> Box<dyn Backend> {
     let mut experiment = Experiment::default_for(scheme);
     experiment.network.hidden = vec![hidden];
     experiment.backend.kind = BackendKind::Direct;
+    experiment.backend.replicas = replicas;
     experiment.backend.threads = Some(threads);
     let plan = Plan::new(experiment.clone()).expect("the default experiment");
     let mut direct = backend::build(plan.setup()).expect("the default experiment");
@@ -52,14 +59,15 @@ fn training(c: &mut Criterion) {
     let (exact, grid) = (Scheme::Exact, Scheme::Grid);
     let (direct, mock) = (BackendKind::Direct, BackendKind::Mock);
     let cases = [
-        ("direct/exact/5-200-3", exact, 200, direct, 1),
-        ("direct/exact/5-200-3, 2 threads", exact, 200, direct, 2),
-        ("direct/exact/5-120-3", exact, 120, direct, 1),
-        ("direct/grid/5-120-3", grid, 120, direct, 1),
-        ("mock/exact/5-200-3", exact, 200, mock, 1),
+        ("direct/exact/5-200-3", exact, 200, direct, 1, 1),
+        ("direct/exact/5-200-3, 2 threads", exact, 200, direct, 2, 1),
+        ("direct/exact/5-120-3", exact, 120, direct, 1, 1),
+        ("direct/grid/5-120-3", grid, 120, direct, 1, 1),
+        ("mock/exact/5-200-3, 1 replica", exact, 200, mock, 1, 1),
+        ("mock/exact/5-200-3, 36 replicas", exact, 200, mock, 1, 36),
     ];
-    for (name, scheme, hidden, kind, threads) in cases {
-        let mut backend = trained(scheme, hidden, kind, threads);
+    for (name, scheme, hidden, kind, threads, replicas) in cases {
+        let mut backend = trained(scheme, hidden, kind, threads, replicas);
         // Weights hardly move at this rate, so every round does the same work.
         backend.set_learning_rate(1e-6).expect("a rate");
         let order: Vec<u32> = (0..SAMPLES).collect();

@@ -116,6 +116,28 @@ fn grid_three_layers_with_weights_of_16_bits() {
     }
 }
 
+/// More steps than a word has bits, in which steps are looked up that have events.
+#[test]
+fn samples_of_many_steps() {
+    for scheme in [Scheme::Exact, Scheme::Grid] {
+        let mut experiment = experiment(scheme, &[40]);
+        experiment.network.steps = 150;
+        experiment.network.step_ms = 0.25;
+        let reference = bits(&on(&experiment, |b| b.kind = BackendKind::Direct));
+        assert!(
+            reference
+                .gradients
+                .iter()
+                .all(|layer| layer.values.iter().any(|&g| g != 0))
+        );
+        let variant = on(&experiment, |b| {
+            b.kind = BackendKind::Mock;
+            b.replicas = 5;
+        });
+        assert!(bits(&variant) == reference, "{scheme:?}");
+    }
+}
+
 /// More than one piece of weights is updated at a time, and a minibatch has fewer samples than there are threads.
 #[test]
 fn any_number_of_threads() {
