@@ -27,7 +27,7 @@ const SAMPLES: u32 = 4;
 /// Hashes (FNV-1a) of what came out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Digest {
-    /// Of all spikes.
+    /// Sum of those of all spikes.
     pub spikes: u32,
     /// Of all gradients.
     pub gradients: u32,
@@ -40,6 +40,8 @@ pub struct Digest {
 struct Hash(u32);
 
 impl Hash {
+    const NEW: Self = Self(0x811c_9dc5);
+
     fn add(&mut self, bytes: &[u8]) {
         for byte in bytes {
             self.0 = (self.0 ^ u32::from(*byte)).wrapping_mul(0x0100_0193);
@@ -128,8 +130,8 @@ pub fn train(scheme: Scheme, method: Method) -> Digest {
     let mut state = [[0; HIDDEN]; 4];
     let (mut scratch, mut scratch_o) = ([0; scratch_len(HIDDEN)], [0; scratch_len(OUTPUTS)]);
     let mut sums = [0; EVENTS];
-    let [mut spikes, mut gradients, mut weights] = [(); 3].map(|()| Hash(0x811c_9dc5));
-    let mut count = 0;
+    let [mut gradients, mut weights] = [Hash::NEW, Hash::NEW];
+    let (mut spikes, mut count) = (0u32, 0);
 
     for _ in 0..MINIBATCHES {
         let mut hidden_gradient = [0; INPUTS * HIDDEN];
@@ -177,9 +179,15 @@ pub fn train(scheme: Scheme, method: Method) -> Digest {
             .expect("the logs have room");
             for layer in &layers {
                 count += layer.log.len() as u32;
-                for event in layer.log.all() {
-                    spikes.add(&event.neuron.to_le_bytes());
-                    spikes.add(&event.offset.to_le_bytes());
+                for step in 0..STEPS {
+                    for event in layer.log.events(step) {
+                        // In a step they stand in any order.
+                        let mut hash = Hash::NEW;
+                        hash.add(&(step as u32).to_le_bytes());
+                        hash.add(&event.neuron.to_le_bytes());
+                        hash.add(&event.offset.to_le_bytes());
+                        spikes = spikes.wrapping_add(hash.0);
+                    }
                 }
             }
             // The first spike of each output gets the error.
@@ -252,7 +260,7 @@ pub fn train(scheme: Scheme, method: Method) -> Digest {
     let all = hidden_weights.iter().chain(&output_weights);
     all.for_each(|weight| weights.add(&weight.to_le_bytes()));
     Digest {
-        spikes: spikes.0,
+        spikes,
         gradients: gradients.0,
         weights: weights.0,
         count,
