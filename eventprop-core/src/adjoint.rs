@@ -436,7 +436,7 @@ mod tests {
         /// and however far states are from what training brings about.
         #[test]
         fn groups_give_the_bits_of_single_neurons(
-            (tick_bits, arrivals) in (0u32..=8).prop_flat_map(|bits| (Just(bits), arrivals(120, bits))),
+            (tick_bits, arrivals) in (0u32..=8).prop_flat_map(|bits| (Just(bits), arrivals(250, bits))),
             neurons in prop::sample::select(vec![1, 3, 8, 27, 75]),
             weights in prop::collection::vec(
                 prop_oneof![20 => -2 * ONE..5 * ONE, 1 => -WEIGHT_LIMIT..=WEIGHT_LIMIT],

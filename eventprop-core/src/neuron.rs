@@ -132,10 +132,10 @@ impl<V: Vectors> Step<'_, '_, '_, '_, V> {
         }
         let terms = &terms[..self.arrivals.len().min(ARRIVALS_PER_FOLD)];
         let run = Run::new(self.dynamics, self.neurons.base(), step);
-        if V::LANES > 1 && self.arrivals.len() == terms.len() {
-            self.arrive_in_groups(step, &run, terms)?;
-        } else {
+        if V::LANES == 1 {
             self.arrive_one_by_one(step, &run, terms)?;
+        } else {
+            self.arrive_in_groups(step, &run, terms)?;
         }
         self.neurons.stand_at(step + 1);
         self.neurons.all_rise();
@@ -291,13 +291,7 @@ impl<V: Vectors> Step<'_, '_, '_, '_, V> {
     /// What an arrival does.
     #[inline(always)]
     fn term(&self, arrival: &Event) -> Term {
-        let left = self.dynamics.left(arrival);
-        Term {
-            // At most 2^12 each.
-            row: usize::from(arrival.neuron).wrapping_mul(self.neurons.len()),
-            current: left.current_decay,
-            membrane: left.current_to_membrane,
-        }
+        Term::new(self.dynamics, arrival, self.neurons.len())
     }
 
     /// The state of a neuron at the end of a step with arrivals, limited; emits its spikes. `state` is what it is
@@ -582,6 +576,20 @@ struct Term {
     current: i32,
     /// What the current adds to the membrane.
     membrane: i32,
+}
+
+impl Term {
+    /// What an arrival does to a layer of so many neurons.
+    #[inline(always)]
+    fn new(dynamics: &Dynamics<'_>, arrival: &Event, neurons: usize) -> Self {
+        let left = dynamics.left(arrival);
+        Self {
+            // At most 2^12 each.
+            row: usize::from(arrival.neuron).wrapping_mul(neurons),
+            current: left.current_decay,
+            membrane: left.current_to_membrane,
+        }
+    }
 }
 
 /// `em V0 + kf I0 - V0` over ticks, with 32 more fraction bits.

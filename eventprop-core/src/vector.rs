@@ -58,8 +58,12 @@ pub trait Vectors: Copy {
     fn product(self, a: Self::Words, b: Self::Words) -> Self::Products;
     /// `a + b`.
     fn sum(self, a: Self::Products, b: Self::Products) -> Self::Products;
+    /// The lower words.
+    fn lower(self, products: Self::Products) -> Self::Words;
     /// The upper words.
     fn upper(self, products: Self::Products) -> Self::Words;
+    /// What is left without the upper words: 0 to 2^32 - 1.
+    fn fraction(self, products: Self::Products) -> Self::Products;
     /// The upper words, rounded to nearest.
     fn rounded(self, products: Self::Products) -> Self::Words;
     /// Words as floating-point numbers.
@@ -207,6 +211,16 @@ macro_rules! by_arrays {
             #[inline(always)]
             fn sum(self, a: Self::Products, b: Self::Products) -> Self::Products {
                 both(a, b, i64::wrapping_add)
+            }
+
+            #[inline(always)]
+            fn lower(self, products: Self::Products) -> Self::Words {
+                map(products, |product| product as i32)
+            }
+
+            #[inline(always)]
+            fn fraction(self, products: Self::Products) -> Self::Products {
+                map(products, |product| product & 0xFFFF_FFFF)
             }
 
             #[inline(always)]

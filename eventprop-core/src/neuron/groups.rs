@@ -205,8 +205,7 @@ impl<V: Vectors> Step<'_, '_, '_, '_, V> {
         self.spike(neuron, tick, slope)
     }
 
-    /// Advances all neurons to the end of a step with arrivals; `terms` are those of all of them. `run` takes
-    /// those that are not on the list there.
+    /// As [`arrive_one_by_one`](Self::arrive_one_by_one).
     #[inline(always)]
     pub(super) fn arrive_in_groups(
         &mut self,
@@ -215,7 +214,8 @@ impl<V: Vectors> Step<'_, '_, '_, '_, V> {
         terms: &[Term],
     ) -> Result<(), LogFull> {
         let len = self.neurons.len();
-        if len < V::LANES {
+        let few_arrivals = self.arrivals.len() == terms.len();
+        if len < V::LANES && few_arrivals {
             return self.arrive_at_few(step, terms);
         }
         let listed = self.neurons.listed();
@@ -226,9 +226,16 @@ impl<V: Vectors> Step<'_, '_, '_, '_, V> {
             let Found { beyond, mut rises } =
                 self.arrive_group(&run.to_end, terms, neurons, &mut group);
             for lane in bits(beyond) {
+                let neuron = first + lane;
                 let state = (group.membrane[lane], group.current[lane]);
-                let (v, i) = self.settle_at(run, terms, first + lane, state)?;
-                self.neurons.put_among_others(first + lane, v, i);
+                let (v, i) = if few_arrivals {
+                    let (v, i) = (self.neurons.membrane[neuron], self.neurons.current[neuron]);
+                    self.settle(run, neuron, state, v.into(), i.into())?
+                } else {
+                    // Some may be too large for words.
+                    self.settle_at(run, terms, neuron, state)?
+                };
+                self.neurons.put_among_others(neuron, v, i);
                 mark(&mut rises, lane, self.dynamics.may_rise(v, i));
             }
             self.neurons.list_marked(first, rises);
@@ -236,7 +243,11 @@ impl<V: Vectors> Step<'_, '_, '_, '_, V> {
         for neuron in in_groups..len {
             self.arrive_at(run, terms, neuron)?;
         }
-        self.arrive_on_list_in_groups(step, terms, listed)
+        if few_arrivals {
+            self.arrive_on_list_in_groups(step, terms, listed)
+        } else {
+            self.arrive_on_list(step, terms, listed)
+        }
     }
 
     /// Advances neurons that are not on the list over `run`, with arrivals in its last step; their state before
@@ -251,6 +262,7 @@ impl<V: Vectors> Step<'_, '_, '_, '_, V> {
     ) -> Found {
         let x = self.vectors;
         let (first, peaks) = (neurons.start, self.dynamics.peaks());
+        let (len, few_arrivals) = (self.neurons.len(), self.arrivals.len() == terms.len());
         let run = Factors {
             membrane: x.all(run.membrane_decay),
             current: x.all(run.current_decay),
@@ -270,10 +282,24 @@ impl<V: Vectors> Step<'_, '_, '_, '_, V> {
         {
             let done = block * V::LANES;
             let (v0, i0) = (x.load(v), x.load(i));
+            let weights =
+                |term: &Term| x.load(&self.weights[term.row.wrapping_add(first + done)..]);
             let mut sums = VectorSums::begin(x, &run, v0, i0);
-            for term in terms {
-                let w = x.load(&self.weights[term.row.wrapping_add(first + done)..]);
-                sums.add(x, term, w);
+            let mut too_large = x.all(0);
+            if few_arrivals {
+                for term in terms {
+                    sums.add(x, term, weights(term));
+                }
+            } else {
+                let mut whole = Whole::zero(x);
+                for arrivals in self.arrivals.chunks(ARRIVALS_PER_FOLD) {
+                    for arrival in arrivals {
+                        let term = Term::new(self.dynamics, arrival, len);
+                        sums.add(x, &term, weights(&term));
+                    }
+                    whole.fold(x, &mut sums);
+                }
+                too_large = whole.finish(x, &mut sums);
             }
             let (v1, i1) = sums.rounded(x);
             x.store(v0, v_before);
@@ -281,7 +307,7 @@ impl<V: Vectors> Step<'_, '_, '_, '_, V> {
             x.store(v1, v);
             x.store(i1, i);
             let listed = x.signs(x.greater(x.all(PARKED + 1), v0));
-            let beyond = x.signs(beyond_limits(x, v1, i1));
+            let beyond = x.signs(x.or(too_large, beyond_limits(x, v1, i1)));
             let rises = x.signs(peaks.may_rise_in(x, v1, i1));
             found.beyond |= u64::from(beyond & !listed) << done;
             found.rises |= u64::from(rises & !listed) << done;
@@ -340,7 +366,8 @@ impl<V: Vectors> Step<'_, '_, '_, '_, V> {
             let mut rises = rises >> neuron & 1 == 1;
             if beyond >> neuron & 1 == 1 {
                 let run = Run::new(self.dynamics, boundaries[neuron], step);
-                (v1, i1) = self.settle_at(&run, terms, neuron, (v[neuron], i[neuron]))?;
+                let state = (v[neuron], i[neuron]);
+                (v1, i1) = self.settle(&run, neuron, state, v1.into(), i1.into())?;
                 rises = self.dynamics.may_rise(v1, i1);
             }
             if rises {
@@ -371,7 +398,8 @@ impl<V: Vectors> Step<'_, '_, '_, '_, V> {
                 let boundary = self.stands_at(first + lane, &listed, step);
                 let run = Run::new(self.dynamics, boundary, step);
                 let state = (listed.membrane, listed.current);
-                let (v, i) = self.settle_at(&run, terms, listed.neuron, state)?;
+                let (v, i) = (group.membrane[lane], group.current[lane]);
+                let (v, i) = self.settle(&run, listed.neuron, state, v.into(), i.into())?;
                 (group.membrane[lane], group.current[lane]) = (v, i);
                 mark(&mut rises, lane, self.dynamics.may_rise(v, i));
             }
@@ -566,6 +594,59 @@ struct Factors<V: Vectors> {
     membrane: V::Words,
     current: V::Words,
     coupling: V::Words,
+}
+
+/// Whole numbers of [`VectorSums`] of any number of arrivals, 64 bits each.
+struct Whole<V: Vectors> {
+    membrane: V::Products,
+    current: V::Products,
+}
+
+impl<V: Vectors> Whole<V> {
+    /// None.
+    #[inline(always)]
+    fn zero(x: V) -> Self {
+        let zero = x.product(x.all(0), x.all(0));
+        Self {
+            membrane: zero,
+            current: zero,
+        }
+    }
+
+    /// Takes the whole numbers out of sums, after at most [`ARRIVALS_PER_FOLD`] arrivals.
+    #[inline(always)]
+    fn fold(&mut self, x: V, sums: &mut VectorSums<V>) {
+        let fractions = (sums.fraction_membrane, sums.fraction_current);
+        self.membrane = x.sum(self.membrane, whole(x, sums.membrane, fractions.0));
+        self.current = x.sum(self.current, whole(x, sums.current, fractions.1));
+        (sums.membrane, sums.current) = (x.all(0), x.all(0));
+        sums.fraction_membrane = x.fraction(fractions.0);
+        sums.fraction_current = x.fraction(fractions.1);
+    }
+
+    /// Puts the whole numbers back; returns in the signs which are too large for words.
+    #[inline(always)]
+    fn finish(self, x: V, sums: &mut VectorSums<V>) -> V::Words {
+        sums.membrane = x.lower(self.membrane);
+        sums.current = x.lower(self.current);
+        x.or(too_large(x, self.membrane), too_large(x, self.current))
+    }
+}
+
+/// A whole number, and that of a sum with a fraction.
+#[inline(always)]
+fn whole<V: Vectors>(x: V, words: V::Words, fraction: V::Products) -> V::Products {
+    let one = x.all(1);
+    x.sum(x.product(words, one), x.product(x.upper(fraction), one))
+}
+
+/// In the signs: whether whole numbers, to which one may be added, are too large for words.
+#[inline(always)]
+fn too_large<V: Vectors>(x: V, whole: V::Products) -> V::Words {
+    let (lower, upper) = (x.lower(whole), x.upper(whole));
+    let sign = x.greater(x.all(0), lower);
+    let other = x.or(x.greater(upper, sign), x.greater(sign, upper));
+    x.or(other, x.greater(lower, x.all(i32::MAX - 1)))
 }
 
 /// As [`Sums`](super::Sums), of no more than [`ARRIVALS_PER_FOLD`] arrivals. Whole numbers fit words then: 32

@@ -113,6 +113,23 @@ impl Vectors for Avx2 {
     }
 
     #[inline(always)]
+    fn lower(self, products: Products) -> __m256i {
+        let odd = self.0.avx2._mm256_slli_epi64::<32>(products.odd);
+        self.0
+            .avx2
+            ._mm256_blend_epi32::<0b1010_1010>(products.even, odd)
+    }
+
+    #[inline(always)]
+    fn fraction(self, products: Products) -> Products {
+        let lower = self.0.avx._mm256_set1_epi64x(0xFFFF_FFFF);
+        Products {
+            even: self.and(products.even, lower),
+            odd: self.and(products.odd, lower),
+        }
+    }
+
+    #[inline(always)]
     fn upper(self, products: Products) -> __m256i {
         let even = self.odd(products.even);
         self.0
@@ -219,7 +236,11 @@ mod tests {
 
             let sum = x.sum(x.product(va, vb), x.product(vb, vc));
             let array_sum = y.sum(y.product(a, b), y.product(b, c));
+            prop_assert_eq!(read(x.lower(sum)), y.lower(array_sum));
             prop_assert_eq!(read(x.upper(sum)), y.upper(array_sum));
+            let (fraction, array_fraction) = (x.fraction(sum), y.fraction(array_sum));
+            prop_assert_eq!(read(x.lower(fraction)), y.lower(array_fraction));
+            prop_assert_eq!(read(x.upper(fraction)), y.upper(array_fraction));
             prop_assert_eq!(read(x.rounded(sum)), y.rounded(array_sum));
 
             // Which bits a result that is not a number has is left open.
