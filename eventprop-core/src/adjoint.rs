@@ -147,11 +147,7 @@ fn add_gradient<V: Vectors>(
         gradient[neuron] = gradient[neuron].wrapping_sub(i.into());
         tell(neuron, v.wrapping_sub(i));
     };
-    let whole = if V::LANES > 1 {
-        whole_vectors::<V>(v.len())
-    } else {
-        0
-    };
+    let whole = whole_vectors::<V>(v.len());
     for first in (0..whole).step_by(V::LANES) {
         let (driven, driver) = (x.load(&i[first..]), x.load(&v[first..]));
         let (driven, driver) = decay.apply::<32, V>(x, driven, driver);

@@ -361,7 +361,7 @@ impl<V: Vectors> Step<'_, '_, '_, '_, V> {
     fn all_on_grid(&mut self) -> Result<(), LogFull> {
         let len = self.neurons.len();
         let mut whole = 0;
-        if V::LANES > 1 && self.arrivals.len() <= ARRIVALS_PER_FOLD {
+        if self.arrivals.len() <= ARRIVALS_PER_FOLD {
             whole = whole_vectors::<V>(len);
             for first in (0..whole).step_by(V::LANES) {
                 self.vector_on_grid(first)?;

@@ -21,10 +21,14 @@ use crate::numeric::{ONE, STATE_LIMIT};
 use crate::tables::{Coefficients, Dynamics, RUN_FRACTION, Scheme};
 use crate::vector::{MAX_LANES, Single, Vectors};
 
-/// Neurons that fill whole vectors; the rest is computed one by one.
+/// Neurons that fill whole vectors, if these have more than one; the rest is computed one by one.
 #[inline(always)]
 pub(crate) const fn whole_vectors<V: Vectors>(neurons: usize) -> usize {
-    neurons - neurons % V::LANES
+    if V::LANES > 1 {
+        neurons - neurons % V::LANES
+    } else {
+        0
+    }
 }
 
 /// Membrane, among the others, of a neuron that is on the list: below any that a neuron can have. What
@@ -535,11 +539,7 @@ impl Neurons<'_> {
             let mut composed = Coefficients::default();
             Decay::backward(dynamics.over_steps(at as usize - boundary, &mut composed))
         };
-        let whole = if V::LANES > 1 {
-            whole_vectors::<V>(count)
-        } else {
-            0
-        };
+        let whole = whole_vectors::<V>(count);
         for first in (0..whole).step_by(V::LANES) {
             let mut decays = [[0; MAX_LANES]; 3];
             for (lane, &at) in boundaries[first..][..V::LANES].iter().enumerate() {
