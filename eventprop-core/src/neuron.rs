@@ -254,6 +254,8 @@ impl<V: Vectors> Step<'_, '_, '_, '_, V> {
                 break;
             }
             (*v, *i) = (v1, i1);
+            // (A loop of one round at most: of two conditions, a compiler would ask the cheaper one first, which
+            // nearly all meet.)
             for _ in 0..u32::from(peaks.may_rise(v1, i1)) {
                 if v0 != PARKED {
                     *v = PARKED;
@@ -791,7 +793,7 @@ mod tests {
         let event = (0u16..50, 0u16..=TICKS as u16);
         prop::collection::vec(
             event.prop_map(|(neuron, offset)| Event { neuron, offset }),
-            1..100,
+            1..300,
         )
     }
 
@@ -801,7 +803,11 @@ mod tests {
         #[test]
         fn a_step_is_exact_and_rounded_once(
             arrivals in arrivals(),
-            weights in prop::collection::vec(-WEIGHT_LIMIT..=0, 50 * NEURONS),
+            // Some sums of them go around a word and come back to where a state may be.
+            weights in prop_oneof![
+                prop::collection::vec(-WEIGHT_LIMIT..=0, 50 * NEURONS),
+                prop::collection::vec(Just(-WEIGHT_LIMIT), 50 * NEURONS),
+            ],
             states in prop::collection::vec(-STATE_LIMIT..=0, 2 * NEURONS),
         ) {
             let tables = OwnTables::new(TICKS, 1);

@@ -11,6 +11,8 @@
 //! bits. Gradients are `[pre][post]`, raw `i64` with 18 fraction bits, summed over the samples of a
 //! minibatch; `dL/dw` of the sum is the synaptic time constant in milliseconds times the value.
 
+#[cfg(target_arch = "x86_64")]
+mod avx2;
 pub mod board;
 pub mod chip;
 pub mod direct;
@@ -18,8 +20,6 @@ pub mod direct;
 pub mod emulated;
 pub mod mock;
 pub mod model;
-#[cfg(target_arch = "x86_64")]
-mod vectors;
 
 use std::ops::Range;
 

@@ -12,7 +12,7 @@ use eventprop_core::tables::{self, Coefficients, Dynamics, Peak, TableError, Tab
 use eventprop_core::vector::{Arrays, Vectors};
 
 #[cfg(target_arch = "x86_64")]
-use super::vectors::Avx2;
+use super::avx2::Avx2;
 use super::{Counters, EncodedSample, InputEvent, LayerWeights, Setup, Tally};
 use crate::error::{Error, Result};
 use crate::experiment::{OptimizerKind, Scheme, SilentLabel, SilentOutputs, WeightRounding};
