@@ -303,6 +303,7 @@ mod tests {
     /// a spike depends on nothing but the spike.
     fn run<V: Vectors>(
         vectors: V,
+        scheme: Scheme,
         tick_bits: u32,
         weights: &[i32],
         all: usize,
@@ -319,7 +320,7 @@ mod tests {
             runs: &runs,
             peaks: &peaks,
         };
-        let dynamics = Dynamics::new(Scheme::Exact, tables, 4, ONE >> 5).unwrap();
+        let dynamics = Dynamics::new(scheme, tables, 4, ONE >> 5).unwrap();
         let weights: Vec<i32> = (0..INPUTS)
             .flat_map(|input| &weights[input * all + first..][..neurons])
             .copied()
@@ -413,7 +414,7 @@ mod tests {
             cut in 1usize..27,
         ) {
             const ALL: usize = 27;
-            let run = |neurons| run(Arrays, 8, &weights, ALL, neurons, &arrivals);
+            let run = |neurons| run(Arrays, Scheme::Exact, 8, &weights, ALL, neurons, &arrivals);
             let whole = run((0, ALL));
             let mut parts = run((0, cut));
             let rest = run((cut, ALL - cut));
@@ -440,9 +441,26 @@ mod tests {
             ),
         ) {
             let weights = &weights[..INPUTS * neurons];
-            let single = run(Single, tick_bits, weights, neurons, (0, neurons), &arrivals);
-            let groups = run(Arrays, tick_bits, weights, neurons, (0, neurons), &arrivals);
+            let all = (0, neurons);
+            let single = run(Single, Scheme::Exact, tick_bits, weights, neurons, all, &arrivals);
+            let groups = run(Arrays, Scheme::Exact, tick_bits, weights, neurons, all, &arrivals);
             prop_assert_eq!(single, groups);
+        }
+
+        /// The same on the time grid.
+        #[test]
+        fn vectors_give_the_bits_of_single_neurons_on_the_grid(
+            arrivals in arrivals(250, 0),
+            neurons in prop::sample::select(vec![1, 8, 27]),
+            weights in prop_oneof![
+                prop::collection::vec(-2 * ONE..5 * ONE, INPUTS * 27),
+                prop::collection::vec(-WEIGHT_LIMIT..=WEIGHT_LIMIT, INPUTS * 27),
+            ],
+        ) {
+            let weights = &weights[..INPUTS * neurons];
+            let single = run(Single, Scheme::Grid, 0, weights, neurons, (0, neurons), &arrivals);
+            let vectors = run(Arrays, Scheme::Grid, 0, weights, neurons, (0, neurons), &arrivals);
+            prop_assert_eq!(single, vectors);
         }
     }
 }
