@@ -8,7 +8,7 @@ use crate::log::{Event, LoggedStep};
 use crate::numeric::{ADJOINT_LIMIT, Statistics, decay, divide_by_slope, saturate_short, scale};
 use crate::state::{Decay, Neurons, whole_vectors};
 use crate::tables::{Coefficients, Dynamics, Scheme};
-use crate::vector::{MAX_LANES, Single, Vectors};
+use crate::vector::{MAX_LANES, Single, Vectors, padded};
 
 /// Takes a layer's adjoints from the end of one step to its start.
 ///
@@ -64,7 +64,7 @@ fn exact<V: Vectors>(
     arrivals: &[Event],
     mut own: LoggedStep<'_>,
     neurons: &mut Neurons<'_>,
-    mut error_sums: Option<&mut [i64]>,
+    error_sums: Option<&mut [i64]>,
     statistics: &mut Statistics,
 ) {
     let end = own.step + 1;
@@ -75,59 +75,97 @@ fn exact<V: Vectors>(
     if !arrivals.is_empty() {
         neurons.take_all_to(vectors, dynamics, end);
     }
-    let jumps = &*own.errors;
+    if V::LANES > 1 && neurons.len() < V::LANES {
+        let few = Few::new(vectors, neurons);
+        few.arrive(
+            vectors, dynamics, weights, gradient, arrivals, &own, error_sums,
+        );
+    } else {
+        arrive(
+            vectors, dynamics, weights, gradient, arrivals, &own, neurons, error_sums,
+        );
+    }
 
+    // Neurons that have spiked go to the start of the step; all others may stay where they are.
+    for (event, &jump) in own.events.iter().zip(&*own.errors) {
+        let place = neurons.take_to(dynamics, event.neuron.into(), own.step);
+        let back = dynamics.over(usize::from(event.offset));
+        let (v, i) = (&mut neurons.membrane[place], &mut neurons.current[place]);
+        jump_at(back, jump, v, i, &mut statistics.saturations);
+    }
+}
+
+/// What a jump does to the adjoints at the start of its step, which is `back` from it.
+#[inline(always)]
+fn jump_at(back: &Coefficients, jump: i32, v: &mut i32, i: &mut i32, saturations: &mut u64) {
+    // All are at most 2^25.
+    let current = i.wrapping_add(scale(jump, back.membrane_to_current));
+    let membrane = v.wrapping_add(decay(jump, back.membrane_decay));
+    *i = saturate_short(current, ADJOINT_LIMIT, saturations);
+    *v = saturate_short(membrane, ADJOINT_LIMIT, saturations);
+}
+
+/// What arrivals in a step add to the gradient, and what goes back for each.
+#[inline(always)]
+#[allow(clippy::too_many_arguments)]
+fn arrive<V: Vectors>(
+    vectors: V,
+    dynamics: &Dynamics<'_>,
+    weights: &[i32],
+    gradient: &mut [i64],
+    arrivals: &[Event],
+    own: &LoggedStep<'_>,
+    neurons: &Neurons<'_>,
+    mut error_sums: Option<&mut [i64]>,
+) {
     let post = neurons.len();
     for (a, arrival) in arrivals.iter().enumerate() {
-        let offset = usize::from(arrival.offset);
         let back = dynamics.left(arrival);
         let row = usize::from(arrival.neuron) * post..(usize::from(arrival.neuron) + 1) * post;
         let (weights, gradient) = (&weights[row.clone()], &mut gradient[row]);
-        let mut sum = match &error_sums {
+        let mut sum = 0i64;
+        match &error_sums {
             Some(_) => {
-                let mut sum = 0i64;
                 add_gradient(vectors, back, neurons, gradient, |neuron, v_less_i| {
                     let product = i64::from(weights[neuron]).wrapping_mul(v_less_i.into());
                     // At most 4,095 products of 2^25 and 2^26.
                     sum = sum.wrapping_add(product);
                 });
-                sum
             }
-            None => {
-                add_gradient(vectors, back, neurons, gradient, |_, _| {});
-                0
-            }
-        };
-        // What the layer's own later spikes of this step did to the adjoints at this arrival.
-        for (event, &jump) in own.events.iter().zip(jumps) {
-            if event.offset > arrival.offset && jump != 0 {
-                let neuron = usize::from(event.neuron);
-                let between = dynamics.over(usize::from(event.offset) - offset);
-                let current = scale(jump, between.membrane_to_current);
-                let membrane = decay(jump, between.membrane_decay);
-                gradient[neuron] = gradient[neuron].wrapping_sub(current.into());
-                // The product is at most 2^51.
-                let product =
-                    i64::from(weights[neuron]).wrapping_mul(membrane.wrapping_sub(current).into());
-                sum = sum.saturating_add(product);
-            }
+            None => add_gradient(vectors, back, neurons, gradient, |_, _| {}),
         }
+        let sum = add_jumps(dynamics, arrival, own, weights, gradient, sum);
         if let Some(sums) = &mut error_sums {
             sums[a] = sum;
         }
     }
+}
 
-    // Neurons that have spiked go to the start of the step; all others may stay where they are.
-    for (event, &jump) in own.events.iter().zip(jumps) {
-        let place = neurons.take_to(dynamics, event.neuron.into(), own.step);
-        let back = dynamics.over(usize::from(event.offset));
-        // All are at most 2^25.
-        let (i, v) = (&mut neurons.current[place], &mut neurons.membrane[place]);
-        let current = i.wrapping_add(scale(jump, back.membrane_to_current));
-        let membrane = v.wrapping_add(decay(jump, back.membrane_decay));
-        *i = saturate_short(current, ADJOINT_LIMIT, &mut statistics.saturations);
-        *v = saturate_short(membrane, ADJOINT_LIMIT, &mut statistics.saturations);
+/// What the layer's own later spikes of a step, whose errors are jumps, did to the adjoints at an arrival: adds
+/// it to the gradient, and to the sum that goes back, which is returned.
+#[inline(always)]
+fn add_jumps(
+    dynamics: &Dynamics<'_>,
+    arrival: &Event,
+    own: &LoggedStep<'_>,
+    weights: &[i32],
+    gradient: &mut [i64],
+    mut sum: i64,
+) -> i64 {
+    for (event, &jump) in own.events.iter().zip(&*own.errors) {
+        if event.offset > arrival.offset && jump != 0 {
+            let neuron = usize::from(event.neuron);
+            let between = dynamics.over(usize::from(event.offset - arrival.offset));
+            let current = scale(jump, between.membrane_to_current);
+            let membrane = decay(jump, between.membrane_decay);
+            gradient[neuron] = gradient[neuron].wrapping_sub(current.into());
+            // The product is at most 2^51.
+            let product =
+                i64::from(weights[neuron]).wrapping_mul(membrane.wrapping_sub(current).into());
+            sum = sum.saturating_add(product);
+        }
     }
+    sum
 }
 
 /// Subtracts λI at an arrival from the gradient, and tells whose λV − λI is how much; `back` takes the
@@ -162,6 +200,67 @@ fn add_gradient<V: Vectors>(
     for ((&v, &i), &owner) in rest {
         let ([i], [v]) = decay.apply::<32, _>(Single, [i], [v]);
         add(owner, i, v);
+    }
+}
+
+/// λV and λI of a layer of fewer neurons than a vector has lanes, in the order of neurons.
+struct Few<V: Vectors> {
+    len: usize,
+    membrane: V::Words,
+    current: V::Words,
+}
+
+impl<V: Vectors> Few<V> {
+    /// Takes them; they are zero where there are none.
+    #[inline(always)]
+    fn new(x: V, neurons: &Neurons<'_>) -> Self {
+        let (mut membrane, mut current) = ([0; MAX_LANES], [0; MAX_LANES]);
+        let (v, i, owners) = neurons.adjoints();
+        for ((&v, &i), &owner) in v.iter().zip(i).zip(owners) {
+            membrane[owner as usize] = v;
+            current[owner as usize] = i;
+        }
+        Self {
+            len: neurons.len(),
+            membrane: x.load(&membrane),
+            current: x.load(&current),
+        }
+    }
+
+    /// As [`arrive`].
+    #[inline(always)]
+    #[allow(clippy::too_many_arguments)]
+    fn arrive(
+        &self,
+        x: V,
+        dynamics: &Dynamics<'_>,
+        weights: &[i32],
+        gradient: &mut [i64],
+        arrivals: &[Event],
+        own: &LoggedStep<'_>,
+        error_sums: Option<&mut [i64]>,
+    ) {
+        let sums = error_sums.unwrap_or_default();
+        for (a, arrival) in arrivals.iter().enumerate() {
+            let decay = Decay::backward(dynamics.left(arrival));
+            let (i, v) = decay.apply::<32, V>(x, self.current, self.membrane);
+            // At most 2^12 each.
+            let start = usize::from(arrival.neuron).wrapping_mul(self.len);
+            let weights = &weights[start..];
+            let gradient = &mut gradient[start..][..self.len];
+            let mut currents = [0; MAX_LANES];
+            x.store(i, &mut currents);
+            for (gradient, &i) in gradient.iter_mut().zip(&currents) {
+                *gradient = gradient.wrapping_sub(i.into());
+            }
+            // At most seven products of 2^25 and 2^26; what stands behind the row is multiplied by zero.
+            let products = x.product(x.load(&padded(weights)), x.subtract(v, i));
+            let sum = x.total(products);
+            let sum = add_jumps(dynamics, arrival, own, weights, gradient, sum);
+            if let Some(to) = sums.get_mut(a) {
+                *to = sum;
+            }
+        }
     }
 }
 

@@ -207,7 +207,7 @@ impl<'m> EventLog<'m> {
     ///
     /// # Panics
     /// If the step has not ended.
-    #[inline]
+    #[inline(always)]
     pub fn step_mut(&mut self, step: usize) -> LoggedStep<'_> {
         let range = self.range(step);
         LoggedStep {

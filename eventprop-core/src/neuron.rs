@@ -48,13 +48,16 @@ pub fn forward_step<V: Vectors>(
     }
     let index = log.steps();
     let mut step = Step {
-        vectors,
-        dynamics,
-        weights,
-        arrivals,
+        spiking: Spiking {
+            vectors,
+            dynamics,
+            weights,
+            arrivals,
+            neurons: neurons.len(),
+            log,
+            statistics,
+        },
         neurons,
-        log,
-        statistics,
     };
     match (dynamics.scheme(), arrivals.is_empty()) {
         (Scheme::Exact, true) => step.rise(index),
@@ -68,11 +71,18 @@ pub fn forward_step<V: Vectors>(
 
 /// One forward step under way.
 struct Step<'a, 't, 'm, 'n, V> {
+    spiking: Spiking<'a, 't, 'm, V>,
+    neurons: &'a mut Neurons<'n>,
+}
+
+/// What lets neurons spike in a step, and where their spikes go: all but the neurons.
+struct Spiking<'a, 't, 'm, V> {
     vectors: V,
     dynamics: &'a Dynamics<'t>,
     weights: &'a [i32],
     arrivals: &'a [Event],
-    neurons: &'a mut Neurons<'n>,
+    /// How many there are.
+    neurons: usize,
     log: &'a mut EventLog<'m>,
     statistics: &'a mut Statistics,
 }
@@ -93,7 +103,7 @@ impl<V: Vectors> Step<'_, '_, '_, '_, V> {
     /// As [`rise`](Self::rise), for those at some places of the list.
     #[inline(always)]
     fn rise_one_by_one(&mut self, step: usize, places: Range<usize>) -> Result<(), LogFull> {
-        let decay = Decay::forward(self.dynamics.step());
+        let decay = Decay::forward(self.spiking.dynamics.step());
         let mut end = places.end;
         while let Some(advanced) = self.neurons.advance(&decay, places.start..end) {
             let Advanced {
@@ -104,13 +114,13 @@ impl<V: Vectors> Step<'_, '_, '_, '_, V> {
             end = place;
             let mut falls = i <= v;
             if v > ONE {
-                let ticks = 0..self.dynamics.ticks();
+                let ticks = 0..self.spiking.dynamics.ticks();
                 let (before, after) = (([v0], [i0]), ([v], [i]));
-                let [guess] = self.dynamics.guess(Single, ticks, before, after);
+                let [guess] = self.spiking.dynamics.guess(Single, ticks, before, after);
                 let neuron = self.neurons.at(place).neuron;
-                v = self.cross(neuron, (v0, i0), v, guess as usize)?;
+                v = self.spiking.cross(neuron, (v0, i0), v, guess as usize)?;
                 self.neurons.put_at(place, v, i);
-                falls = !self.dynamics.may_rise(v, i);
+                falls = !self.spiking.dynamics.may_rise(v, i);
             }
             if falls {
                 self.neurons.leave_at(place, step + 1);
@@ -127,11 +137,11 @@ impl<V: Vectors> Step<'_, '_, '_, '_, V> {
         }
         // What the arrivals do, if they are few: looked up once for all neurons.
         let mut terms = [Term::default(); ARRIVALS_PER_FOLD];
-        for (term, arrival) in terms.iter_mut().zip(self.arrivals) {
-            *term = self.term(arrival);
+        for (term, arrival) in terms.iter_mut().zip(self.spiking.arrivals) {
+            *term = self.spiking.term(arrival);
         }
-        let terms = &terms[..self.arrivals.len().min(ARRIVALS_PER_FOLD)];
-        let run = Run::new(self.dynamics, self.neurons.base(), step);
+        let terms = &terms[..self.spiking.arrivals.len().min(ARRIVALS_PER_FOLD)];
+        let run = Run::new(self.spiking.dynamics, self.neurons.base(), step);
         if V::LANES == 1 {
             self.arrive_one_by_one(step, &run, terms)?;
         } else {
@@ -171,10 +181,14 @@ impl<V: Vectors> Step<'_, '_, '_, '_, V> {
     ) -> Result<(), LogFull> {
         for place in (0..listed).rev() {
             let listed = self.neurons.at(place);
-            let run = Run::new(self.dynamics, self.stands_at(place, &listed, step), step);
+            let run = Run::new(
+                self.spiking.dynamics,
+                self.stands_at(place, &listed, step),
+                step,
+            );
             let (neuron, state) = (listed.neuron, (listed.membrane, listed.current));
-            let (v, i) = self.settle_at(&run, terms, neuron, state)?;
-            if self.dynamics.may_rise(v, i) {
+            let (v, i) = self.spiking.settle_at(&run, terms, neuron, state)?;
+            if self.spiking.dynamics.may_rise(v, i) {
                 self.neurons.put_again(place, neuron, v, i);
             } else {
                 self.neurons.put_back(place, neuron, v, i);
@@ -200,8 +214,8 @@ impl<V: Vectors> Step<'_, '_, '_, '_, V> {
         if state.0 == PARKED {
             return Ok(());
         }
-        let (v, i) = self.settle_at(run, terms, neuron, state)?;
-        if self.dynamics.may_rise(v, i) {
+        let (v, i) = self.spiking.settle_at(run, terms, neuron, state)?;
+        if self.spiking.dynamics.may_rise(v, i) {
             self.neurons.put_on_list(neuron, v, i);
         } else {
             self.neurons.put_among_others(neuron, v, i);
@@ -231,10 +245,10 @@ impl<V: Vectors> Step<'_, '_, '_, '_, V> {
             current: left_es,
             membrane: left_kf,
         } = *term;
-        let peaks = self.dynamics.peaks();
+        let peaks = self.spiking.dynamics.peaks();
         let (membrane, current, mut list) = self.neurons.with_list();
         // (As chunks of one, for which the compiler keeps a single index, and no other end in a register.)
-        let (w, _) = self.weights[row + first..row + end].as_chunks::<1>();
+        let (w, _) = self.spiking.weights[row + first..row + end].as_chunks::<1>();
         let (v, _) = membrane[first..end].as_chunks_mut::<1>();
         let (i, _) = current[first..end].as_chunks_mut::<1>();
         // As in [`Sums`].
@@ -267,6 +281,78 @@ impl<V: Vectors> Step<'_, '_, '_, '_, V> {
         neuron - first
     }
 
+    /// Advances all neurons on the time grid.
+    #[inline(always)]
+    fn all_on_grid(&mut self) -> Result<(), LogFull> {
+        let len = self.neurons.len();
+        let mut whole = 0;
+        if self.spiking.arrivals.len() <= ARRIVALS_PER_FOLD {
+            whole = whole_vectors::<V>(len);
+            for first in (0..whole).step_by(V::LANES) {
+                self.vector_on_grid(first)?;
+            }
+        }
+        for neuron in whole..len {
+            self.one_on_grid(neuron)?;
+        }
+        Ok(())
+    }
+
+    /// Advances a neuron: `I1 = a I0 + Σ w`, `V1 = b V0 + (1 - b) I1`.
+    #[inline(always)]
+    fn one_on_grid(&mut self, neuron: usize) -> Result<(), LogFull> {
+        let full = self.spiking.dynamics.step();
+        let (v0, i0) = (self.neurons.membrane[neuron], self.neurons.current[neuron]);
+        let mut i1 = i0.wrapping_add(scale(i0, full.current_decay));
+        if !self.spiking.arrivals.is_empty() {
+            let mut whole = i64::from(i1);
+            for arrival in self.spiking.arrivals {
+                whole = whole.wrapping_add(self.spiking.weight(arrival, neuron).into());
+            }
+            i1 = saturate(whole, STATE_LIMIT, &mut self.spiking.statistics.saturations);
+        }
+        // V1 lies between V0 and I1, each at most 2^29.
+        let mut v1 = v0.wrapping_add(scale(v0.wrapping_sub(i1), full.membrane_decay));
+        if v1 > ONE {
+            self.spiking.spike(neuron, 0, i1.wrapping_sub(v1))?;
+            v1 = 0;
+        }
+        self.neurons.put_among_others(neuron, v1, i1);
+        Ok(())
+    }
+
+    /// As [`one_on_grid`](Self::one_on_grid), for a vector of neurons from `first` on, in a step with no more
+    /// arrivals than [`ARRIVALS_PER_FOLD`]: 32 weights of 2^25 and a current of 2^29 fit a word.
+    #[inline(always)]
+    fn vector_on_grid(&mut self, first: usize) -> Result<(), LogFull> {
+        let (x, full) = (self.spiking.vectors, self.spiking.dynamics.step());
+        let v0 = x.load(&self.neurons.membrane[first..]);
+        let i0 = x.load(&self.neurons.current[first..]);
+        let scaled = |words, factor| x.rounded(x.product(words, x.all(factor)));
+        let mut i1 = x.add(i0, scaled(i0, full.current_decay));
+        for arrival in self.spiking.arrivals {
+            let row = usize::from(arrival.neuron) * self.neurons.len();
+            i1 = x.add(i1, x.load(&self.spiking.weights[row + first..]));
+        }
+        let too_large = x.greater(i1, x.all(STATE_LIMIT));
+        let too_small = x.greater(x.all(-STATE_LIMIT), i1);
+        if x.signs(x.or(too_large, too_small)) != 0 {
+            return (first..first + V::LANES).try_for_each(|neuron| self.one_on_grid(neuron));
+        }
+        let v1 = x.add(v0, scaled(x.subtract(v0, i1), full.membrane_decay));
+        x.store(v1, &mut self.neurons.membrane[first..]);
+        x.store(i1, &mut self.neurons.current[first..]);
+        for lane in bits(x.signs(x.greater(v1, x.all(ONE))).into()) {
+            let neuron = first + lane;
+            let (v, i) = (self.neurons.membrane[neuron], self.neurons.current[neuron]);
+            self.spiking.spike(neuron, 0, i.wrapping_sub(v))?;
+            self.neurons.membrane[neuron] = 0;
+        }
+        Ok(())
+    }
+}
+
+impl<V: Vectors> Spiking<'_, '_, '_, V> {
     /// `em V0 + kf I0 + Σ w kf[Q-f]` and `es I0 + Σ w es[Q-f]`, where `run` takes the state to the end of
     /// the step; each the exact sum, rounded once. `terms` are those of all arrivals, if
     /// they are no more than [`ARRIVALS_PER_FOLD`].
@@ -293,7 +379,7 @@ impl<V: Vectors> Step<'_, '_, '_, '_, V> {
     /// What an arrival does.
     #[inline(always)]
     fn term(&self, arrival: &Event) -> Term {
-        Term::new(self.dynamics, arrival, self.neurons.len())
+        Term::new(self.dynamics, arrival, self.neurons)
     }
 
     /// The state of a neuron at the end of a step with arrivals, limited; emits its spikes. `state` is what it is
@@ -356,76 +442,6 @@ impl<V: Vectors> Step<'_, '_, '_, '_, V> {
             _ => self.cross_slowly(neuron, (v0, i0), v1)?,
         };
         Ok((v_end, i1))
-    }
-
-    /// Advances all neurons on the time grid.
-    #[inline(always)]
-    fn all_on_grid(&mut self) -> Result<(), LogFull> {
-        let len = self.neurons.len();
-        let mut whole = 0;
-        if self.arrivals.len() <= ARRIVALS_PER_FOLD {
-            whole = whole_vectors::<V>(len);
-            for first in (0..whole).step_by(V::LANES) {
-                self.vector_on_grid(first)?;
-            }
-        }
-        for neuron in whole..len {
-            self.one_on_grid(neuron)?;
-        }
-        Ok(())
-    }
-
-    /// Advances a neuron: `I1 = a I0 + Σ w`, `V1 = b V0 + (1 - b) I1`.
-    #[inline(always)]
-    fn one_on_grid(&mut self, neuron: usize) -> Result<(), LogFull> {
-        let full = self.dynamics.step();
-        let (v0, i0) = (self.neurons.membrane[neuron], self.neurons.current[neuron]);
-        let mut i1 = i0.wrapping_add(scale(i0, full.current_decay));
-        if !self.arrivals.is_empty() {
-            let mut whole = i64::from(i1);
-            for arrival in self.arrivals {
-                whole = whole.wrapping_add(self.weight(arrival, neuron).into());
-            }
-            i1 = saturate(whole, STATE_LIMIT, &mut self.statistics.saturations);
-        }
-        // V1 lies between V0 and I1, each at most 2^29.
-        let mut v1 = v0.wrapping_add(scale(v0.wrapping_sub(i1), full.membrane_decay));
-        if v1 > ONE {
-            self.spike(neuron, 0, i1.wrapping_sub(v1))?;
-            v1 = 0;
-        }
-        self.neurons.put_among_others(neuron, v1, i1);
-        Ok(())
-    }
-
-    /// As [`one_on_grid`](Self::one_on_grid), for a vector of neurons from `first` on, in a step with no more
-    /// arrivals than [`ARRIVALS_PER_FOLD`]: 32 weights of 2^25 and a current of 2^29 fit a word.
-    #[inline(always)]
-    fn vector_on_grid(&mut self, first: usize) -> Result<(), LogFull> {
-        let (x, full) = (self.vectors, self.dynamics.step());
-        let v0 = x.load(&self.neurons.membrane[first..]);
-        let i0 = x.load(&self.neurons.current[first..]);
-        let scaled = |words, factor| x.rounded(x.product(words, x.all(factor)));
-        let mut i1 = x.add(i0, scaled(i0, full.current_decay));
-        for arrival in self.arrivals {
-            let row = usize::from(arrival.neuron) * self.neurons.len();
-            i1 = x.add(i1, x.load(&self.weights[row + first..]));
-        }
-        let too_large = x.greater(i1, x.all(STATE_LIMIT));
-        let too_small = x.greater(x.all(-STATE_LIMIT), i1);
-        if x.signs(x.or(too_large, too_small)) != 0 {
-            return (first..first + V::LANES).try_for_each(|neuron| self.one_on_grid(neuron));
-        }
-        let v1 = x.add(v0, scaled(x.subtract(v0, i1), full.membrane_decay));
-        x.store(v1, &mut self.neurons.membrane[first..]);
-        x.store(i1, &mut self.neurons.current[first..]);
-        for lane in bits(x.signs(x.greater(v1, x.all(ONE))).into()) {
-            let neuron = first + lane;
-            let (v, i) = (self.neurons.membrane[neuron], self.neurons.current[neuron]);
-            self.spike(neuron, 0, i.wrapping_sub(v))?;
-            self.neurons.membrane[neuron] = 0;
-        }
-        Ok(())
     }
 
     /// Finds the ticks at which a neuron that is above threshold at the end of a step without arrivals has
@@ -552,7 +568,7 @@ impl<V: Vectors> Step<'_, '_, '_, '_, V> {
     #[inline(always)]
     fn weight(&self, arrival: &Event, neuron: usize) -> i32 {
         // Both are at most 2^12: nothing wraps.
-        let row = usize::from(arrival.neuron).wrapping_mul(self.neurons.len());
+        let row = usize::from(arrival.neuron).wrapping_mul(self.neurons);
         self.weights[row.wrapping_add(neuron)]
     }
 

@@ -360,7 +360,7 @@ impl Neurons<'_> {
         self.list().2[place] = neuron as i32;
     }
 
-    /// The states among the others, and the list to put neurons on.
+    /// The states among the others, and the list.
     #[inline(always)]
     pub(crate) fn with_list(&mut self) -> (&mut [i32], &mut [i32], List<'_>) {
         let (membrane, current, names) = split(self.scratch, self.membrane.len());
@@ -369,6 +369,7 @@ impl Neurons<'_> {
             current,
             names,
             listed: &mut self.activity.listed,
+            rising: &mut self.activity.rising,
         };
         (self.membrane, self.current, list)
     }
@@ -384,13 +385,7 @@ impl Neurons<'_> {
     /// Leaves the neuron at a place of the list, which rises no longer, at a boundary.
     #[inline(always)]
     pub(crate) fn leave_at(&mut self, place: usize, boundary: usize) {
-        self.activity.rising -= 1;
-        let last = self.rising();
-        let (membrane, current, names) = self.list();
-        membrane.swap(place, last);
-        current.swap(place, last);
-        names.swap(place, last);
-        names[last] |= (boundary as u32).cast_signed() << 16;
+        self.with_list().2.leave(place, boundary);
     }
 
     /// Lets the neuron at a place of the list stand with the others again.
@@ -433,12 +428,13 @@ pub(crate) struct Advanced {
     pub(crate) after: (i32, i32),
 }
 
-/// The list of the forward pass, to be added to.
+/// The list of the forward pass, in three parts of the same length.
 pub(crate) struct List<'a> {
-    membrane: &'a mut [i32],
-    current: &'a mut [i32],
+    pub(crate) membrane: &'a mut [i32],
+    pub(crate) current: &'a mut [i32],
     names: &'a mut [i32],
     listed: &'a mut u16,
+    rising: &'a mut u16,
 }
 
 impl List<'_> {
@@ -450,6 +446,23 @@ impl List<'_> {
         self.current[place] = i;
         self.names[place] = neuron as i32;
         *self.listed += 1;
+    }
+
+    /// The neuron at a place.
+    #[inline(always)]
+    pub(crate) fn at(&self, place: usize) -> Listed {
+        Listed::new(self.names[place], self.membrane[place], self.current[place])
+    }
+
+    /// Leaves the neuron at a place, which rises no longer, at a boundary.
+    #[inline(always)]
+    pub(crate) fn leave(&mut self, place: usize, boundary: usize) {
+        *self.rising -= 1;
+        let last = usize::from(*self.rising);
+        self.membrane.swap(place, last);
+        self.current.swap(place, last);
+        self.names.swap(place, last);
+        self.names[last] |= (boundary as u32).cast_signed() << 16;
     }
 }
 

@@ -356,9 +356,9 @@ impl<'t> Dynamics<'t> {
         (v0, i0): (V::Words, V::Words),
         (v1, i1): (V::Words, V::Words),
     ) -> V::Words {
-        let last = (self.ticks() - 1) as f32;
-        let half = ticks.start as f32 + 0.5;
-        let ticks = (ticks.end - ticks.start) as f32;
+        let last = (self.ticks() as u32 - 1) as f32;
+        let half = ticks.start as u32 as f32 + 0.5;
+        let ticks = (ticks.end - ticks.start) as u32 as f32;
         // The decay over one tick, in units of the time between both.
         let rate = self.over(1).membrane_decay as f32 * (ticks * -INVERSE_UNIT);
         let all = |number| x.all_floats(number);

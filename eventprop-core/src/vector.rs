@@ -17,6 +17,8 @@ pub trait Vectors: Copy {
     /// Words per vector: at most [`MAX_LANES`].
     const LANES: usize;
 
+    /// As many words in memory as a vector has.
+    type Chunk: Copy + AsRef<[i32]> + AsMut<[i32]>;
     /// A vector of words; a mask, where every bit of a lane is alike, is one, too.
     type Words: Copy;
     /// Sums of products of words, 64 bits each.
@@ -24,6 +26,10 @@ pub trait Vectors: Copy {
     /// A vector of floating-point numbers.
     type Floats: Copy;
 
+    /// Words as far as they fill whole vectors.
+    fn chunks(self, words: &[i32]) -> &[Self::Chunk];
+    /// Words as far as they fill whole vectors.
+    fn chunks_mut(self, words: &mut [i32]) -> &mut [Self::Chunk];
     /// The first words of a slice.
     ///
     /// # Panics
@@ -62,6 +68,8 @@ pub trait Vectors: Copy {
     fn lower(self, products: Self::Products) -> Self::Words;
     /// The upper words.
     fn upper(self, products: Self::Products) -> Self::Words;
+    /// The sum of all lanes, which wraps.
+    fn total(self, products: Self::Products) -> i64;
     /// What is left without the upper words: 0 to 2^32 - 1.
     fn fraction(self, products: Self::Products) -> Self::Products;
     /// The upper words, rounded to nearest.
@@ -84,6 +92,29 @@ pub trait Vectors: Copy {
     fn larger_float(self, a: Self::Floats, b: Self::Floats) -> Self::Floats;
     /// `a` if it is below `b`, else `b`, also where one is not a number.
     fn smaller_float(self, a: Self::Floats, b: Self::Floats) -> Self::Floats;
+    /// Of which rows the sum of products with `factors` is above `bound`, the first one's answer in bit 0.
+    #[inline(always)]
+    fn sums_above(self, rows: &[[i32; 4]; 4], factors: [i32; 4], bound: i64) -> u32 {
+        let mut above = 0;
+        for (number, row) in rows.iter().enumerate() {
+            let mut sum = 0i64;
+            for (&a, b) in row.iter().zip(factors) {
+                sum = sum.wrapping_add(i64::from(a).wrapping_mul(b.into()));
+            }
+            above |= u32::from(sum > bound) << number;
+        }
+        above
+    }
+}
+
+/// The first words of a slice, or all, with zeros behind them.
+#[inline(always)]
+pub(crate) fn padded(words: &[i32]) -> [i32; MAX_LANES] {
+    words.first_chunk().copied().unwrap_or_else(|| {
+        let mut padded = [0; MAX_LANES];
+        padded[..words.len()].copy_from_slice(words);
+        padded
+    })
 }
 
 /// Arrays of eight words, for the compiler to find instructions for. The reference for all others.
@@ -131,9 +162,20 @@ macro_rules! by_arrays {
         impl Vectors for $name {
             const LANES: usize = $lanes;
 
+            type Chunk = [i32; $lanes];
             type Words = [i32; $lanes];
             type Products = [i64; $lanes];
             type Floats = [f32; $lanes];
+
+            #[inline(always)]
+            fn chunks(self, words: &[i32]) -> &[Self::Chunk] {
+                words.as_chunks().0
+            }
+
+            #[inline(always)]
+            fn chunks_mut(self, words: &mut [i32]) -> &mut [Self::Chunk] {
+                words.as_chunks_mut().0
+            }
 
             #[inline(always)]
             fn load(self, from: &[i32]) -> Self::Words {
@@ -216,6 +258,11 @@ macro_rules! by_arrays {
             #[inline(always)]
             fn lower(self, products: Self::Products) -> Self::Words {
                 map(products, |product| product as i32)
+            }
+
+            #[inline(always)]
+            fn total(self, products: Self::Products) -> i64 {
+                products.into_iter().fold(0, i64::wrapping_add)
             }
 
             #[inline(always)]

@@ -4,12 +4,12 @@
 
 use core::ops::Range;
 
-use super::{Run, Step, Term, decay_of_membrane, high, outside};
+use super::{Run, Spiking, Step, Term, decay_of_membrane, high, outside};
 use crate::log::{LogFull, bits};
-use crate::numeric::{ARRIVALS_PER_FOLD, ONE, STATE_LIMIT, decay, saturate_short, scale};
-use crate::state::{Decay, Listed, Neurons, PARKED, split, whole_vectors};
+use crate::numeric::{ARRIVALS_PER_FOLD, HALF, ONE, STATE_LIMIT, decay, saturate_short, scale};
+use crate::state::{Decay, List, Listed, Neurons, PARKED, split, whole_vectors};
 use crate::tables::{Coefficients, Dynamics};
-use crate::vector::{MAX_LANES, Single, Vectors};
+use crate::vector::{MAX_LANES, Single, Vectors, padded};
 
 /// Neurons that have a bit each in a word.
 const GROUP: usize = u64::BITS as usize;
@@ -39,6 +39,27 @@ struct Found {
     rises: u64,
 }
 
+/// There is no such tick.
+const NONE: u8 = 3;
+
+/// Of the last three of four ticks around a guess, numbered from 0, the one at which the membrane is above
+/// threshold, and at the tick before it is not; the middle one is asked first, as by
+/// [`cross`](Spiking::cross). By the ticks at which it is above, the first of the four being bit 0.
+const FIRST_ABOVE: [u8; 16] = {
+    let mut first = [NONE; 16];
+    let mut above = 0;
+    while above < first.len() {
+        first[above] = match [above & 1, above & 2, above & 4, above & 8] {
+            [_, 0, 4, _] => 1,
+            [0, 2, 4, _] => 0,
+            [_, _, 0, 8] => 2,
+            _ => NONE,
+        };
+        above += 1;
+    }
+    first
+};
+
 impl<V: Vectors> Step<'_, '_, '_, '_, V> {
     /// As [`rise_one_by_one`](Self::rise_one_by_one), for all neurons that rise.
     #[inline(always)]
@@ -46,36 +67,332 @@ impl<V: Vectors> Step<'_, '_, '_, '_, V> {
         let rising = self.neurons.rising();
         // As far as the list has memory for whole vectors.
         let in_groups = rising.min(whole_vectors::<V>(self.neurons.len()));
-        self.rise_one_by_one(step, in_groups..rising)?;
-        let decay = Decay::forward(self.dynamics.step());
+        if in_groups < rising {
+            self.rise_apart(step, in_groups..rising)?;
+        }
+        let Self { spiking, neurons } = self;
+        let (x, dynamics) = (spiking.vectors, spiking.dynamics);
+        let decay = Decay::forward(dynamics.step());
         let mut before = Group::NEW;
+        let (_, _, mut list) = neurons.with_list();
         for first in (0..in_groups).step_by(GROUP).rev() {
             let places = first..in_groups.min(first + GROUP);
-            let (x, dynamics) = (self.vectors, self.dynamics);
-            let (above, mut leaving) =
-                self.neurons
-                    .advance_group(x, dynamics, &decay, places.clone(), &mut before);
+            let (above, mut leaving) = list.advance(x, dynamics, &decay, places, &mut before);
             for lane in bits(above) {
-                let place = first + lane;
-                let after = self.neurons.at(place);
+                let after = list.at(first + lane);
                 let state = (before.membrane[lane], before.current[lane]);
                 let guess = before.guess[lane] as usize;
-                let v = self.cross_at_guess(&after, state, guess)?;
-                self.neurons.put_at(place, v, after.current);
-            }
-            if above != 0 {
-                // What falls is known of those that have not spiked.
-                let rises = self.neurons.who_rises(x, dynamics, places);
-                leaving = leaving & !above | above & !rises;
+                let v = spiking.cross_at_guess(&after, state, guess)?;
+                list.membrane[first + lane] = v;
+                let falls = !dynamics.may_rise(v, after.current);
+                mark(&mut leaving, lane, falls);
             }
             while let Some(lane) = leaving.checked_ilog2() {
                 leaving ^= 1 << lane;
-                self.neurons.leave_at(first + lane as usize, step + 1);
+                list.leave(first + lane as usize, step + 1);
             }
         }
         Ok(())
     }
 
+    /// As [`arrive_one_by_one`](Self::arrive_one_by_one).
+    #[inline(always)]
+    pub(super) fn arrive_in_groups(
+        &mut self,
+        step: usize,
+        run: &Run,
+        terms: &[Term],
+    ) -> Result<(), LogFull> {
+        let len = self.neurons.len();
+        let few_arrivals = self.spiking.arrivals.len() == terms.len();
+        if len < V::LANES && few_arrivals {
+            return self.arrive_at_few(step, terms);
+        }
+        let listed = self.neurons.listed();
+        let in_groups = whole_vectors::<V>(len);
+        let mut group = Group::NEW;
+        for first in (0..in_groups).step_by(GROUP) {
+            let neurons = first..in_groups.min(first + GROUP);
+            let Found { beyond, mut rises } = if few_arrivals {
+                self.arrive_group::<false>(&run.to_end, terms, neurons, &mut group)
+            } else {
+                self.arrive_group::<true>(&run.to_end, terms, neurons, &mut group)
+            };
+            for lane in bits(beyond) {
+                let neuron = first + lane;
+                let state = (group.membrane[lane], group.current[lane]);
+                let (v, i) = if few_arrivals {
+                    let (v, i) = (self.neurons.membrane[neuron], self.neurons.current[neuron]);
+                    self.spiking
+                        .settle(run, neuron, state, v.into(), i.into())?
+                } else {
+                    // Some may be too large for words.
+                    self.spiking.settle_at(run, terms, neuron, state)?
+                };
+                self.neurons.put_among_others(neuron, v, i);
+                mark(&mut rises, lane, self.spiking.dynamics.may_rise(v, i));
+            }
+            self.neurons.list_marked(first, rises);
+        }
+        for neuron in in_groups..len {
+            self.arrive_apart(run, terms, neuron)?;
+        }
+        if few_arrivals {
+            self.arrive_on_list_in_groups(step, terms, listed)
+        } else {
+            self.arrive_on_list_apart(step, terms, listed)
+        }
+    }
+
+    /// [`rise_one_by_one`](Self::rise_one_by_one), as a function of its own: has no vectors, and would take
+    /// registers from those that have.
+    #[inline(never)]
+    fn rise_apart(&mut self, step: usize, places: Range<usize>) -> Result<(), LogFull> {
+        self.rise_one_by_one(step, places)
+    }
+
+    /// [`arrive_at`](Self::arrive_at), as a function of its own.
+    #[inline(never)]
+    fn arrive_apart(&mut self, run: &Run, terms: &[Term], neuron: usize) -> Result<(), LogFull> {
+        self.arrive_at(run, terms, neuron)
+    }
+
+    /// [`arrive_on_list`](Self::arrive_on_list), as a function of its own.
+    #[inline(never)]
+    fn arrive_on_list_apart(
+        &mut self,
+        step: usize,
+        terms: &[Term],
+        listed: usize,
+    ) -> Result<(), LogFull> {
+        self.arrive_on_list(step, terms, listed)
+    }
+
+    /// Advances neurons that are not on the list over `run`, with arrivals in its last step; their state before
+    /// goes to `before`. `terms` are those of the first arrivals, or, if these are not `MANY`, of all.
+    #[inline(always)]
+    fn arrive_group<const MANY: bool>(
+        &mut self,
+        run: &Coefficients,
+        terms: &[Term],
+        neurons: Range<usize>,
+        before: &mut Group,
+    ) -> Found {
+        let x = self.spiking.vectors;
+        let (first, len) = (neurons.start, self.neurons.len());
+        let dynamics = *self.spiking.dynamics;
+        let peaks = dynamics.peaks();
+        // Usually it is the only one.
+        let [first_term, later_terms @ ..] = terms else {
+            return Found::default();
+        };
+        let row = &self.spiking.weights[first_term.row.wrapping_add(first)..][..neurons.len()];
+        let first_term = first_term.in_vectors(x);
+        let run = Factors {
+            membrane: x.all(run.membrane_decay),
+            current: x.all(run.current_decay),
+            coupling: x.all(run.current_to_membrane),
+        };
+        let (v, i) = (
+            &mut self.neurons.membrane[neurons.clone()],
+            &mut self.neurons.current[neurons],
+        );
+        let v = x.chunks_mut(v);
+        let blocks = v.len();
+        let i = &mut x.chunks_mut(i)[..blocks];
+        let v_before = &mut x.chunks_mut(&mut before.membrane)[..blocks];
+        let i_before = &mut x.chunks_mut(&mut before.current)[..blocks];
+        let row = &x.chunks(row)[..blocks];
+        let mut found = Found::default();
+        for block in 0..blocks {
+            let done = block * V::LANES;
+            let (v0, i0) = (x.load(v[block].as_ref()), x.load(i[block].as_ref()));
+            let weights =
+                |term: &Term| x.load(&self.spiking.weights[term.row.wrapping_add(first + done)..]);
+            let mut sums = VectorSums::begin(x, &run, v0, i0);
+            let mut too_large = x.all(0);
+            if !MANY {
+                sums.add(x, &first_term, x.load(row[block].as_ref()));
+                for term in later_terms {
+                    sums.add(x, &term.in_vectors(x), weights(term));
+                }
+            } else {
+                let mut whole = Whole::zero(x);
+                for arrivals in self.spiking.arrivals.chunks(ARRIVALS_PER_FOLD) {
+                    for arrival in arrivals {
+                        let term = Term::new(&dynamics, arrival, len);
+                        sums.add(x, &term.in_vectors(x), weights(&term));
+                    }
+                    whole.fold(x, &mut sums);
+                }
+                too_large = whole.finish(x, &mut sums);
+            }
+            let (v1, i1) = sums.rounded(x);
+            x.store(v0, v_before[block].as_mut());
+            x.store(i0, i_before[block].as_mut());
+            x.store(v1, v[block].as_mut());
+            x.store(i1, i[block].as_mut());
+            let listed = x.signs(x.greater(x.all(PARKED + 1), v0));
+            let beyond = x.signs(x.or(too_large, beyond_limits(x, v1, i1)));
+            let rises = x.signs(peaks.may_rise_in(x, v1, i1));
+            found.beyond |= u64::from(beyond & !listed) << done;
+            found.rises |= u64::from(rises & !listed) << done;
+        }
+        found
+    }
+
+    /// As [`arrive_in_groups`](Self::arrive_in_groups), for a layer of fewer neurons than a vector has lanes.
+    #[inline(always)]
+    fn arrive_at_few(&mut self, step: usize, terms: &[Term]) -> Result<(), LogFull> {
+        let (x, len) = (self.spiking.vectors, self.neurons.len());
+        let mut boundaries = [self.neurons.base(); MAX_LANES];
+        let (mut v, mut i) = ([0; MAX_LANES], [0; MAX_LANES]);
+        v[..len].copy_from_slice(self.neurons.membrane);
+        i[..len].copy_from_slice(self.neurons.current);
+        for place in 0..self.neurons.listed() {
+            let listed = self.neurons.at(place);
+            boundaries[listed.neuron] = self.stands_at(place, &listed, step);
+            (v[listed.neuron], i[listed.neuron]) = (listed.membrane, listed.current);
+        }
+        let (mut em, mut es, mut kf) = ([0; MAX_LANES], [0; MAX_LANES], [0; MAX_LANES]);
+        for neuron in 0..len {
+            let run = Run::new(self.spiking.dynamics, boundaries[neuron], step).to_end;
+            em[neuron] = run.membrane_decay;
+            es[neuron] = run.current_decay;
+            kf[neuron] = run.current_to_membrane;
+        }
+        let run = Factors {
+            membrane: x.load(&em),
+            current: x.load(&es),
+            coupling: x.load(&kf),
+        };
+        let mut sums = VectorSums::begin(x, &run, x.load(&v), x.load(&i));
+        for term in terms {
+            // What stands behind the row does not matter.
+            let weights = x.load(&padded(&self.spiking.weights[term.row..]));
+            sums.add(x, &term.in_vectors(x), weights);
+        }
+        let (v1, i1) = sums.rounded(x);
+        let beyond = x.signs(beyond_limits(x, v1, i1));
+        let peaks = self.spiking.dynamics.peaks();
+        let rises = x.signs(peaks.may_rise_in(x, v1, i1));
+        let (mut v_end, mut i_end) = ([0; MAX_LANES], [0; MAX_LANES]);
+        x.store(v1, &mut v_end);
+        x.store(i1, &mut i_end);
+        self.neurons.empty_list();
+        for neuron in 0..len {
+            let (mut v1, mut i1) = (v_end[neuron], i_end[neuron]);
+            let mut rises = rises >> neuron & 1 == 1;
+            if beyond >> neuron & 1 == 1 {
+                let run = Run::new(self.spiking.dynamics, boundaries[neuron], step);
+                let state = (v[neuron], i[neuron]);
+                (v1, i1) = self
+                    .spiking
+                    .settle(&run, neuron, state, v1.into(), i1.into())?;
+                rises = self.spiking.dynamics.may_rise(v1, i1);
+            }
+            if rises {
+                self.neurons.put_on_list(neuron, v1, i1);
+            } else {
+                self.neurons.put_among_others(neuron, v1, i1);
+            }
+        }
+        Ok(())
+    }
+
+    /// As [`arrive_on_list`](Self::arrive_on_list).
+    #[inline(always)]
+    fn arrive_on_list_in_groups(
+        &mut self,
+        step: usize,
+        terms: &[Term],
+        listed: usize,
+    ) -> Result<(), LogFull> {
+        let mut kept = 0;
+        let mut group = Group::NEW;
+        for first in (0..listed).step_by(GROUP) {
+            let places = first..listed.min(first + GROUP);
+            let Found { beyond, mut rises } =
+                self.arrive_group_on_list(step, terms, places.clone(), &mut group);
+            for lane in bits(beyond) {
+                let listed = self.neurons.at(first + lane);
+                let boundary = self.stands_at(first + lane, &listed, step);
+                let run = Run::new(self.spiking.dynamics, boundary, step);
+                let state = (listed.membrane, listed.current);
+                let (v, i) = (group.membrane[lane], group.current[lane]);
+                let (v, i) = self
+                    .spiking
+                    .settle(&run, listed.neuron, state, v.into(), i.into())?;
+                (group.membrane[lane], group.current[lane]) = (v, i);
+                mark(&mut rises, lane, self.spiking.dynamics.may_rise(v, i));
+            }
+            kept = self.neurons.keep(places, rises, &group, kept);
+        }
+        self.neurons.close_gap(kept..listed);
+        Ok(())
+    }
+
+    /// Computes where neurons at places of the list are at the end of a step with arrivals; their states there
+    /// go to `after`.
+    #[inline(always)]
+    fn arrive_group_on_list(
+        &mut self,
+        step: usize,
+        terms: &[Term],
+        places: Range<usize>,
+        after: &mut Group,
+    ) -> Found {
+        let (x, dynamics, rising) = (
+            self.spiking.vectors,
+            self.spiking.dynamics,
+            self.neurons.rising(),
+        );
+        let first = places.start;
+        let (v, i, names) = self.neurons.list();
+        let (v, i) = (&v[places.clone()], &i[places.clone()]);
+        let names = &names[places];
+        let count = names.len();
+        let product = |value: i32, factor: i32| i64::from(value).wrapping_mul(factor.into());
+        let mut found = Found::default();
+        for lane in 0..count {
+            let Listed {
+                neuron, boundary, ..
+            } = Listed::new(names[lane], v[lane], i[lane]);
+            let boundary = if first + lane < rising {
+                step
+            } else {
+                boundary
+            };
+            let run = Run::new(dynamics, boundary, step).to_end;
+            let (v0, mut i1) = (v[lane], i[lane]);
+            let (twice_v, twice_i) = (v0.wrapping_mul(2), i1.wrapping_mul(2));
+            // As in [`VectorSums`].
+            let mut dv = product(twice_v, run.membrane_decay)
+                .wrapping_add(product(twice_i, run.current_to_membrane));
+            let mut di = product(twice_i, run.current_decay);
+            for term in terms {
+                let w = self.spiking.weights[term.row.wrapping_add(neuron)];
+                dv = dv.wrapping_add(product(w, term.membrane));
+                di = di.wrapping_add(product(w, term.current));
+                i1 = i1.wrapping_add(w);
+            }
+            let (v1, i1) = (v0.wrapping_add(high(dv)), i1.wrapping_add(high(di)));
+            (after.membrane[lane], after.current[lane]) = (v1, i1);
+            found.beyond |= u64::from((v1 > ONE) | outside(v1, i1)) << lane;
+        }
+        let peaks = dynamics.peaks();
+        let v = &x.chunks(&after.membrane)[..count.div_ceil(V::LANES)];
+        let i = &x.chunks(&after.current)[..v.len()];
+        for block in 0..v.len() {
+            let (v, i) = (x.load(v[block].as_ref()), x.load(i[block].as_ref()));
+            let rises = peaks.may_rise_in(x, v, i);
+            found.rises |= u64::from(x.signs(rises)) << (block * V::LANES);
+        }
+        found
+    }
+}
+
+impl<V: Vectors> Spiking<'_, '_, '_, V> {
     /// As [`cross`](Self::cross). `after` holds the neuron and its state at the end of the step.
     #[inline(always)]
     fn cross_at_guess(
@@ -84,9 +401,7 @@ impl<V: Vectors> Step<'_, '_, '_, '_, V> {
         (v0, i0): (i32, i32),
         guess: usize,
     ) -> Result<i32, LogFull> {
-        let is_above =
-            |over: &Coefficients| v0.wrapping_add(high(decay_of_membrane(over, v0, i0))) > ONE;
-        if let Some(tick) = self.beside(guess, is_above) {
+        if let Some(tick) = self.beside(guess, (v0, i0)) {
             let left = self.dynamics.over(self.dynamics.ticks() - tick);
             let v_end = after.membrane.wrapping_sub(decay(ONE, left.membrane_decay));
             if v_end <= ONE {
@@ -102,25 +417,17 @@ impl<V: Vectors> Step<'_, '_, '_, '_, V> {
     }
 
     /// The tick beside a guess, or that itself, at which a neuron is above threshold, and was not one tick
-    /// before. `is_above` says whether it is after the time that coefficients are for.
+    /// before. Nothing arrives.
     #[inline(always)]
-    fn beside(&self, guess: usize, is_above: impl Fn(&Coefficients) -> bool) -> Option<usize> {
-        let [far, before, at, behind] = self.dynamics.around(guess)?;
-        let above = [
-            is_above(far),
-            is_above(before),
-            is_above(at),
-            is_above(behind),
-        ];
-        Self::first_above(above).map(|tick| guess - 1 + tick)
-    }
-
-    /// Of the last three of four ticks, which are numbered from 0, the one at which the membrane is above
-    /// threshold and at the tick before it is not; the middle one is asked first, as by [`cross`](Self::cross).
-    #[inline(always)]
-    fn first_above([far, before, at, behind]: [bool; 4]) -> Option<usize> {
-        let found = (at & !(before & far)) | (!at & behind);
-        found.then_some(2 - usize::from(at) - usize::from(at & before))
+    fn beside(&self, guess: usize, (v0, i0): (i32, i32)) -> Option<usize> {
+        let around = self.dynamics.around(guess)?;
+        // As by [`decay_of_membrane`]: `V0 + high(sum) > 1`, asked of the sum. States are at most 2^29.
+        let least = i64::from(ONE + 1 - v0) << 32;
+        let above =
+            self.vectors
+                .sums_above(bytemuck::cast_ref(around), [0, v0, i0, 0], least - HALF - 1);
+        let tick = FIRST_ABOVE[above as usize & 15];
+        (tick < NONE).then(|| guess - 1 + usize::from(tick))
     }
 
     /// As [`cross_slowly`](Self::cross_slowly), where a weight arrives at a tick and nothing else does: looks
@@ -186,7 +493,12 @@ impl<V: Vectors> Step<'_, '_, '_, '_, V> {
         if ticks_around[3] > ticks {
             return None;
         }
-        let tick = guess - 1 + Self::first_above(ticks_around.map(is_above))?;
+        let above = ticks_around.map(is_above);
+        let above = (0..4).fold(0, |bits, tick| bits | usize::from(above[tick]) << tick);
+        let tick = match FIRST_ABOVE[above] {
+            NONE => return None,
+            tick => guess - 1 + usize::from(tick),
+        };
         let left = self.dynamics.over(ticks - tick).membrane_decay;
         if v1.wrapping_sub(decay(ONE, left)) > ONE {
             return None;
@@ -204,271 +516,14 @@ impl<V: Vectors> Step<'_, '_, '_, '_, V> {
         let slope = saturate_short(slope, STATE_LIMIT, &mut self.statistics.saturations);
         self.spike(neuron, tick, slope)
     }
-
-    /// As [`arrive_one_by_one`](Self::arrive_one_by_one).
-    #[inline(always)]
-    pub(super) fn arrive_in_groups(
-        &mut self,
-        step: usize,
-        run: &Run,
-        terms: &[Term],
-    ) -> Result<(), LogFull> {
-        let len = self.neurons.len();
-        let few_arrivals = self.arrivals.len() == terms.len();
-        if len < V::LANES && few_arrivals {
-            return self.arrive_at_few(step, terms);
-        }
-        let listed = self.neurons.listed();
-        let in_groups = whole_vectors::<V>(len);
-        let mut group = Group::NEW;
-        for first in (0..in_groups).step_by(GROUP) {
-            let neurons = first..in_groups.min(first + GROUP);
-            let Found { beyond, mut rises } =
-                self.arrive_group(&run.to_end, terms, neurons, &mut group);
-            for lane in bits(beyond) {
-                let neuron = first + lane;
-                let state = (group.membrane[lane], group.current[lane]);
-                let (v, i) = if few_arrivals {
-                    let (v, i) = (self.neurons.membrane[neuron], self.neurons.current[neuron]);
-                    self.settle(run, neuron, state, v.into(), i.into())?
-                } else {
-                    // Some may be too large for words.
-                    self.settle_at(run, terms, neuron, state)?
-                };
-                self.neurons.put_among_others(neuron, v, i);
-                mark(&mut rises, lane, self.dynamics.may_rise(v, i));
-            }
-            self.neurons.list_marked(first, rises);
-        }
-        for neuron in in_groups..len {
-            self.arrive_at(run, terms, neuron)?;
-        }
-        if few_arrivals {
-            self.arrive_on_list_in_groups(step, terms, listed)
-        } else {
-            self.arrive_on_list(step, terms, listed)
-        }
-    }
-
-    /// Advances neurons that are not on the list over `run`, with arrivals in its last step; their state before
-    /// goes to `before`.
-    #[inline(always)]
-    fn arrive_group(
-        &mut self,
-        run: &Coefficients,
-        terms: &[Term],
-        neurons: Range<usize>,
-        before: &mut Group,
-    ) -> Found {
-        let x = self.vectors;
-        let (first, peaks) = (neurons.start, self.dynamics.peaks());
-        let (len, few_arrivals) = (self.neurons.len(), self.arrivals.len() == terms.len());
-        let run = Factors {
-            membrane: x.all(run.membrane_decay),
-            current: x.all(run.current_decay),
-            coupling: x.all(run.current_to_membrane),
-        };
-        let (v, i) = (
-            &mut self.neurons.membrane[neurons.clone()],
-            &mut self.neurons.current[neurons],
-        );
-        let v = v.chunks_exact_mut(V::LANES);
-        let i = i.chunks_exact_mut(V::LANES);
-        let v_before = before.membrane.chunks_exact_mut(V::LANES);
-        let i_before = before.current.chunks_exact_mut(V::LANES);
-        let mut found = Found::default();
-        for (block, ((v, i), (v_before, i_before))) in
-            v.zip(i).zip(v_before.zip(i_before)).enumerate()
-        {
-            let done = block * V::LANES;
-            let (v0, i0) = (x.load(v), x.load(i));
-            let weights =
-                |term: &Term| x.load(&self.weights[term.row.wrapping_add(first + done)..]);
-            let mut sums = VectorSums::begin(x, &run, v0, i0);
-            let mut too_large = x.all(0);
-            if few_arrivals {
-                for term in terms {
-                    sums.add(x, term, weights(term));
-                }
-            } else {
-                let mut whole = Whole::zero(x);
-                for arrivals in self.arrivals.chunks(ARRIVALS_PER_FOLD) {
-                    for arrival in arrivals {
-                        let term = Term::new(self.dynamics, arrival, len);
-                        sums.add(x, &term, weights(&term));
-                    }
-                    whole.fold(x, &mut sums);
-                }
-                too_large = whole.finish(x, &mut sums);
-            }
-            let (v1, i1) = sums.rounded(x);
-            x.store(v0, v_before);
-            x.store(i0, i_before);
-            x.store(v1, v);
-            x.store(i1, i);
-            let listed = x.signs(x.greater(x.all(PARKED + 1), v0));
-            let beyond = x.signs(x.or(too_large, beyond_limits(x, v1, i1)));
-            let rises = x.signs(peaks.may_rise_in(x, v1, i1));
-            found.beyond |= u64::from(beyond & !listed) << done;
-            found.rises |= u64::from(rises & !listed) << done;
-        }
-        found
-    }
-
-    /// As [`arrive_in_groups`](Self::arrive_in_groups), for a layer of fewer neurons than a vector has lanes.
-    #[inline(always)]
-    fn arrive_at_few(&mut self, step: usize, terms: &[Term]) -> Result<(), LogFull> {
-        let (x, len) = (self.vectors, self.neurons.len());
-        let mut boundaries = [self.neurons.base(); MAX_LANES];
-        let (mut v, mut i) = ([0; MAX_LANES], [0; MAX_LANES]);
-        v[..len].copy_from_slice(self.neurons.membrane);
-        i[..len].copy_from_slice(self.neurons.current);
-        for place in 0..self.neurons.listed() {
-            let listed = self.neurons.at(place);
-            boundaries[listed.neuron] = self.stands_at(place, &listed, step);
-            (v[listed.neuron], i[listed.neuron]) = (listed.membrane, listed.current);
-        }
-        let (mut em, mut es, mut kf) = ([0; MAX_LANES], [0; MAX_LANES], [0; MAX_LANES]);
-        for neuron in 0..len {
-            let run = Run::new(self.dynamics, boundaries[neuron], step).to_end;
-            em[neuron] = run.membrane_decay;
-            es[neuron] = run.current_decay;
-            kf[neuron] = run.current_to_membrane;
-        }
-        let run = Factors {
-            membrane: x.load(&em),
-            current: x.load(&es),
-            coupling: x.load(&kf),
-        };
-        let mut sums = VectorSums::begin(x, &run, x.load(&v), x.load(&i));
-        for term in terms {
-            // What stands behind the row does not matter.
-            let row = &self.weights[term.row..];
-            let w = match row.first_chunk::<MAX_LANES>() {
-                Some(row) => x.load(row),
-                None => {
-                    let mut padded = [0; MAX_LANES];
-                    padded[..len].copy_from_slice(&row[..len]);
-                    x.load(&padded)
-                }
-            };
-            sums.add(x, term, w);
-        }
-        let (v1, i1) = sums.rounded(x);
-        let beyond = x.signs(beyond_limits(x, v1, i1));
-        let rises = x.signs(self.dynamics.peaks().may_rise_in(x, v1, i1));
-        let (mut v_end, mut i_end) = ([0; MAX_LANES], [0; MAX_LANES]);
-        x.store(v1, &mut v_end);
-        x.store(i1, &mut i_end);
-        self.neurons.empty_list();
-        for neuron in 0..len {
-            let (mut v1, mut i1) = (v_end[neuron], i_end[neuron]);
-            let mut rises = rises >> neuron & 1 == 1;
-            if beyond >> neuron & 1 == 1 {
-                let run = Run::new(self.dynamics, boundaries[neuron], step);
-                let state = (v[neuron], i[neuron]);
-                (v1, i1) = self.settle(&run, neuron, state, v1.into(), i1.into())?;
-                rises = self.dynamics.may_rise(v1, i1);
-            }
-            if rises {
-                self.neurons.put_on_list(neuron, v1, i1);
-            } else {
-                self.neurons.put_among_others(neuron, v1, i1);
-            }
-        }
-        Ok(())
-    }
-
-    /// As [`arrive_on_list`](Self::arrive_on_list).
-    #[inline(always)]
-    fn arrive_on_list_in_groups(
-        &mut self,
-        step: usize,
-        terms: &[Term],
-        listed: usize,
-    ) -> Result<(), LogFull> {
-        let mut kept = 0;
-        let mut group = Group::NEW;
-        for first in (0..listed).step_by(GROUP) {
-            let places = first..listed.min(first + GROUP);
-            let Found { beyond, mut rises } =
-                self.arrive_group_on_list(step, terms, places.clone(), &mut group);
-            for lane in bits(beyond) {
-                let listed = self.neurons.at(first + lane);
-                let boundary = self.stands_at(first + lane, &listed, step);
-                let run = Run::new(self.dynamics, boundary, step);
-                let state = (listed.membrane, listed.current);
-                let (v, i) = (group.membrane[lane], group.current[lane]);
-                let (v, i) = self.settle(&run, listed.neuron, state, v.into(), i.into())?;
-                (group.membrane[lane], group.current[lane]) = (v, i);
-                mark(&mut rises, lane, self.dynamics.may_rise(v, i));
-            }
-            kept = self.neurons.keep(places, rises, &group, kept);
-        }
-        self.neurons.close_gap(kept..listed);
-        Ok(())
-    }
-
-    /// Computes where neurons at places of the list are at the end of a step with arrivals; their states there
-    /// go to `after`.
-    #[inline(always)]
-    fn arrive_group_on_list(
-        &mut self,
-        step: usize,
-        terms: &[Term],
-        places: Range<usize>,
-        after: &mut Group,
-    ) -> Found {
-        let (x, dynamics, rising) = (self.vectors, self.dynamics, self.neurons.rising());
-        let first = places.start;
-        let (v, i, names) = self.neurons.list();
-        let (v, i) = (&v[places.clone()], &i[places.clone()]);
-        let names = &names[places];
-        let count = names.len();
-        let product = |value: i32, factor: i32| i64::from(value).wrapping_mul(factor.into());
-        let mut found = Found::default();
-        for lane in 0..count {
-            let Listed {
-                neuron, boundary, ..
-            } = Listed::new(names[lane], v[lane], i[lane]);
-            let boundary = if first + lane < rising {
-                step
-            } else {
-                boundary
-            };
-            let run = Run::new(dynamics, boundary, step).to_end;
-            let (v0, mut i1) = (v[lane], i[lane]);
-            let (twice_v, twice_i) = (v0.wrapping_mul(2), i1.wrapping_mul(2));
-            // As in [`VectorSums`].
-            let mut dv = product(twice_v, run.membrane_decay)
-                .wrapping_add(product(twice_i, run.current_to_membrane));
-            let mut di = product(twice_i, run.current_decay);
-            for term in terms {
-                let w = self.weights[term.row.wrapping_add(neuron)];
-                dv = dv.wrapping_add(product(w, term.membrane));
-                di = di.wrapping_add(product(w, term.current));
-                i1 = i1.wrapping_add(w);
-            }
-            let (v1, i1) = (v0.wrapping_add(high(dv)), i1.wrapping_add(high(di)));
-            (after.membrane[lane], after.current[lane]) = (v1, i1);
-            found.beyond |= u64::from((v1 > ONE) | outside(v1, i1)) << lane;
-        }
-        let v = after.membrane.chunks_exact(V::LANES);
-        let i = after.current.chunks_exact(V::LANES);
-        for (block, (v, i)) in v.zip(i).take(count.div_ceil(V::LANES)).enumerate() {
-            let rises = dynamics.peaks().may_rise_in(x, x.load(v), x.load(i));
-            found.rises |= u64::from(x.signs(rises)) << (block * V::LANES);
-        }
-        found
-    }
 }
 
-impl Neurons<'_> {
+impl List<'_> {
     /// Advances neurons at places of the list; their state before, and about where they cross the threshold, go
     /// to `before`. Returns who is above threshold, and whose membrane is not below its current. The list
     /// has memory for whole vectors.
     #[inline(always)]
-    fn advance_group<V: Vectors>(
+    fn advance<V: Vectors>(
         &mut self,
         x: V,
         dynamics: &Dynamics<'_>,
@@ -476,59 +531,40 @@ impl Neurons<'_> {
         places: Range<usize>,
         before: &mut Group,
     ) -> (u64, u64) {
-        let (v, i, _) = self.list();
         let count = places.len();
         let len = count.next_multiple_of(V::LANES);
-        let v = v[places.start..][..len].chunks_exact_mut(V::LANES);
-        let i = i[places.start..][..len].chunks_exact_mut(V::LANES);
-        let v_before = before.membrane.chunks_exact_mut(V::LANES);
-        let i_before = before.current.chunks_exact_mut(V::LANES);
-        let guesses = before.guess.chunks_exact_mut(V::LANES);
+        let v = x.chunks_mut(&mut self.membrane[places.start..][..len]);
+        let blocks = v.len();
+        let i = &mut x.chunks_mut(&mut self.current[places.start..][..len])[..blocks];
+        let v_before = &mut x.chunks_mut(&mut before.membrane)[..blocks];
+        let i_before = &mut x.chunks_mut(&mut before.current)[..blocks];
+        let guess = &mut x.chunks_mut(&mut before.guess)[..blocks];
+        let dynamics = *dynamics;
         let (mut above, mut falling) = (0, 0);
-        for (block, (((v, i), (v_before, i_before)), guess)) in v
-            .zip(i)
-            .zip(v_before.zip(i_before))
-            .zip(guesses)
-            .enumerate()
-        {
+        for block in 0..blocks {
             let done = block * V::LANES;
-            let (v0, i0) = (x.load(v), x.load(i));
+            let (v0, i0) = (x.load(v[block].as_ref()), x.load(i[block].as_ref()));
             let (v1, i1) = decay.apply::<32, V>(x, v0, i0);
-            x.store(v0, v_before);
-            x.store(i0, i_before);
+            x.store(v0, v_before[block].as_mut());
+            x.store(i0, i_before[block].as_mut());
             let ticks = 0..dynamics.ticks();
-            x.store(dynamics.guess(x, ticks, (v0, i0), (v1, i1)), guess);
+            x.store(
+                dynamics.guess(x, ticks, (v0, i0), (v1, i1)),
+                guess[block].as_mut(),
+            );
             // Those behind the last one stay as they are.
             let here = x.greater(x.all((count - done) as i32), x.lanes());
-            x.store(x.choose(here, v1, v0), v);
-            x.store(x.choose(here, i1, i0), i);
+            x.store(x.choose(here, v1, v0), v[block].as_mut());
+            x.store(x.choose(here, i1, i0), i[block].as_mut());
             let is_above = x.and(here, x.greater(v1, x.all(ONE)));
             above |= u64::from(x.signs(is_above)) << done;
             falling |= u64::from(x.signs(here) & !x.signs(x.greater(i1, v1))) << done;
         }
         (above, falling)
     }
+}
 
-    /// Who may rise, of neurons at places of the list, which has memory for whole vectors.
-    #[inline(always)]
-    fn who_rises<V: Vectors>(
-        &mut self,
-        x: V,
-        dynamics: &Dynamics<'_>,
-        places: Range<usize>,
-    ) -> u64 {
-        let (v, i, _) = self.list();
-        let len = places.len().next_multiple_of(V::LANES);
-        let v = v[places.start..][..len].chunks_exact(V::LANES);
-        let i = i[places.start..][..len].chunks_exact(V::LANES);
-        let mut found = 0;
-        for (block, (v, i)) in v.zip(i).enumerate() {
-            let rises = dynamics.peaks().may_rise_in(x, x.load(v), x.load(i));
-            found |= u64::from(x.signs(rises)) << (block * V::LANES);
-        }
-        found
-    }
-
+impl Neurons<'_> {
     /// Puts the neurons from `first` on that are marked at the end of the list.
     #[inline(always)]
     fn list_marked(&mut self, first: usize, marks: u64) {
@@ -594,6 +630,23 @@ struct Factors<V: Vectors> {
     membrane: V::Words,
     current: V::Words,
     coupling: V::Words,
+}
+
+/// What an arrival does to neurons, the same in all lanes.
+struct VectorTerm<V: Vectors> {
+    membrane: V::Words,
+    current: V::Words,
+}
+
+impl Term {
+    /// The same for vectors of neurons.
+    #[inline(always)]
+    fn in_vectors<V: Vectors>(&self, x: V) -> VectorTerm<V> {
+        VectorTerm {
+            membrane: x.all(self.membrane),
+            current: x.all(self.current),
+        }
+    }
 }
 
 /// Whole numbers of [`VectorSums`] of any number of arrivals, 64 bits each.
@@ -675,9 +728,9 @@ impl<V: Vectors> VectorSums<V> {
 
     /// Adds an arrival.
     #[inline(always)]
-    fn add(&mut self, x: V, term: &Term, weights: V::Words) {
-        let to_membrane = x.product(weights, x.all(term.membrane));
-        let to_current = x.product(weights, x.all(term.current));
+    fn add(&mut self, x: V, term: &VectorTerm<V>, weights: V::Words) {
+        let to_membrane = x.product(weights, term.membrane);
+        let to_current = x.product(weights, term.current);
         self.fraction_membrane = x.sum(self.fraction_membrane, to_membrane);
         self.fraction_current = x.sum(self.fraction_current, to_current);
         self.current = x.add(self.current, weights);
@@ -695,14 +748,12 @@ impl<V: Vectors> VectorSums<V> {
 
 #[cfg(test)]
 mod tests {
-    use std::vec;
 
     use proptest::prelude::*;
 
     use super::*;
     use crate::log::{Event, EventLog};
     use crate::numeric::Statistics;
-    use crate::state::{Activity, scratch_len};
     use crate::tables::{self, Scheme, Tables};
     use crate::vector::Arrays;
 
@@ -727,29 +778,24 @@ mod tests {
             let (mut events, mut slopes, mut errors, mut ends) =
                 ([Event::default(); 8], [0; 8], [0; 8], [0; 1]);
             let mut log = EventLog::new(&mut events, &mut slopes, &mut errors, &mut ends);
-            let mut step = Step {
+            let mut spiking = Spiking {
                 vectors: Arrays,
                 dynamics: &dynamics,
                 weights: &[w],
                 arrivals: &[Event { neuron: 0, offset }],
-                neurons: &mut Neurons {
-                    membrane: &mut [0],
-                    current: &mut [0],
-                    scratch: &mut vec![0; scratch_len(1)],
-                    activity: Activity::ASLEEP,
-                },
+                neurons: 1,
                 log: &mut log,
                 statistics: &mut Statistics::default(),
             };
-            let terms = [step.term(&step.arrivals[0])];
+            let terms = [spiking.term(&spiking.arrivals[0])];
             let run = Run::new(&dynamics, 0, 0);
-            let (v1, i1) = step.sums(&run, &terms, 0, (v0, i0));
+            let (v1, i1) = spiking.sums(&run, &terms, 0, (v0, i0));
             let (v1, i1) = (v1 as i32, i1 as i32);
             if v1 > ONE
                 && let Some((tick, slope)) =
-                    step.only_crossing((w, offset.into()), (v0, i0), (v1, i1))
+                    spiking.only_crossing((w, offset.into()), (v0, i0), (v1, i1))
             {
-                step.cross_slowly(0, (v0, i0), v1).unwrap();
+                spiking.cross_slowly(0, (v0, i0), v1).unwrap();
                 log.end_step().unwrap();
                 let found = log.step_mut(0);
                 let expected = Event { neuron: 0, offset: tick as u16 };

@@ -28,9 +28,20 @@ impl Avx2 {
 impl Vectors for Avx2 {
     const LANES: usize = 8;
 
+    type Chunk = [i32; 8];
     type Words = __m256i;
     type Products = Products;
     type Floats = __m256;
+
+    #[inline(always)]
+    fn chunks(self, words: &[i32]) -> &[[i32; 8]] {
+        words.as_chunks().0
+    }
+
+    #[inline(always)]
+    fn chunks_mut(self, words: &mut [i32]) -> &mut [[i32; 8]] {
+        words.as_chunks_mut().0
+    }
 
     #[inline(always)]
     fn load(self, from: &[i32]) -> __m256i {
@@ -121,6 +132,13 @@ impl Vectors for Avx2 {
     }
 
     #[inline(always)]
+    fn total(self, products: Products) -> i64 {
+        let sums = self.0.avx2._mm256_add_epi64(products.even, products.odd);
+        let [a, b, c, d]: [i64; 4] = pulp::cast(sums);
+        a.wrapping_add(b).wrapping_add(c.wrapping_add(d))
+    }
+
+    #[inline(always)]
     fn fraction(self, products: Products) -> Products {
         let lower = self.0.avx._mm256_set1_epi64x(0xFFFF_FFFF);
         Products {
@@ -193,6 +211,27 @@ impl Vectors for Avx2 {
     fn smaller_float(self, a: __m256, b: __m256) -> __m256 {
         self.0.avx._mm256_min_ps(a, b)
     }
+
+    #[inline(always)]
+    fn sums_above(self, rows: &[[i32; 4]; 4], factors: [i32; 4], bound: i64) -> u32 {
+        let (avx, avx2) = (self.0.avx, self.0.avx2);
+        let factors: __m256i = pulp::cast([factors, factors]);
+        let [first, second]: [__m256i; 2] = pulp::cast(*rows);
+        // Of two rows, the sums of columns 0 and 1, and of 2 and 3.
+        let first = self.product(first, factors);
+        let first = avx2._mm256_add_epi64(first.even, first.odd);
+        let second = self.product(second, factors);
+        let second = avx2._mm256_add_epi64(second.even, second.odd);
+        // Rows 0, 2, 1, 3.
+        let sums = avx2._mm256_add_epi64(
+            avx2._mm256_unpacklo_epi64(first, second),
+            avx2._mm256_unpackhi_epi64(first, second),
+        );
+        let sums = avx2._mm256_permute4x64_epi64::<0b11_01_10_00>(sums);
+        let above = avx2._mm256_cmpgt_epi64(sums, avx._mm256_set1_epi64x(bound));
+        avx._mm256_movemask_pd(avx._mm256_castsi256_pd(above))
+            .cast_unsigned()
+    }
 }
 
 #[cfg(test)]
@@ -209,7 +248,9 @@ mod tests {
     proptest! {
         /// Each instruction does to every lane what is done to the elements of arrays.
         #[test]
-        fn every_instruction_agrees_with_arrays(a in words(), b in words(), c in words()) {
+        fn every_instruction_agrees_with_arrays(
+            a in words(), b in words(), c in words(), pick in 0..4usize, beside in 0..2i64,
+        ) {
             let Some(x) = V3::try_new().map(Avx2) else {
                 eprintln!("not tested: this processor has no AVX2");
                 return Ok(());
@@ -238,6 +279,7 @@ mod tests {
             let array_sum = y.sum(y.product(a, b), y.product(b, c));
             prop_assert_eq!(read(x.lower(sum)), y.lower(array_sum));
             prop_assert_eq!(read(x.upper(sum)), y.upper(array_sum));
+            prop_assert_eq!(x.total(sum), y.total(array_sum));
             let (fraction, array_fraction) = (x.fraction(sum), y.fraction(array_sum));
             prop_assert_eq!(read(x.lower(fraction)), y.lower(array_fraction));
             prop_assert_eq!(read(x.upper(fraction)), y.upper(array_fraction));
@@ -259,6 +301,14 @@ mod tests {
             prop_assert_eq!(bits(larger), array_bits(array_larger));
             let (smaller, array_smaller) = (x.smaller_float(quotient, fa), y.smaller_float(array_quotient, ya));
             prop_assert_eq!(bits(smaller), array_bits(array_smaller));
+
+            let [w, v, i, u, ..] = c;
+            let rows = [[a[0], a[1], a[2], a[3]], [a[4], a[5], a[6], a[7]], [w, v, i, u], [b[0], b[1], b[2], b[3]]];
+            let factors = [b[4], b[5], b[6], b[7]];
+            // Beside one of the sums.
+            let terms = rows[pick].iter().zip(factors).map(|(&a, b)| i64::from(a) * i64::from(b));
+            let bound = terms.fold(-beside, i64::wrapping_add);
+            prop_assert_eq!(x.sums_above(&rows, factors, bound), y.sums_above(&rows, factors, bound));
         }
     }
 
