@@ -265,6 +265,7 @@ impl<V: Vectors> Few<V> {
 }
 
 /// Replaces the error of each own spike by the jump of λV, the latest spike of a neuron first.
+#[inline(always)]
 fn exact_jumps(
     dynamics: &Dynamics<'_>,
     own: &mut LoggedStep<'_>,

@@ -139,6 +139,36 @@ impl<'m> EventLog<'m> {
         Ok(())
     }
 
+    /// Takes the events of a whole sample of `steps` steps, each with its step, in order; forgets all others.
+    ///
+    /// # Errors
+    /// [`LogFull`] when the memory does not hold as many events or steps; the log is empty then.
+    ///
+    /// # Panics
+    /// If an event is of no such step.
+    pub fn refill(
+        &mut self,
+        events: impl Iterator<Item = (usize, Event)>,
+        steps: usize,
+    ) -> Result<(), LogFull> {
+        self.clear();
+        self.ends.get_mut(..steps).ok_or(LogFull)?.fill(0);
+        for (step, event) in events {
+            if let Err(full) = self.push(event, 0) {
+                self.clear();
+                return Err(full);
+            }
+            self.ends[..steps][step] = self.len as u32;
+        }
+        let mut last = 0;
+        for end in &mut self.ends[..steps] {
+            last = last.max(*end);
+            *end = last;
+        }
+        self.step = steps;
+        Ok(())
+    }
+
     /// Ends the step under way; the next event belongs to the one after it.
     ///
     /// # Errors
@@ -191,6 +221,29 @@ impl<'m> EventLog<'m> {
     pub fn busy_steps(&self) -> impl Iterator<Item = usize> {
         let words = (0..self.step).step_by(STEPS_PER_WORD);
         words.flat_map(|first| bits(self.busy(first)).map(move |step| first + step))
+    }
+
+    /// Writes the start of the step of each event, in the order of the log; a step has so many `ticks`. What
+    /// stands behind these, where the next event would, is overwritten, too.
+    ///
+    /// (Goes over all steps and all events once, without asking anything of each that a processor might guess
+    /// wrong.)
+    ///
+    /// # Panics
+    /// If `starts` is not longer than the log.
+    pub fn starts(&self, ticks: u32, starts: &mut [u32]) {
+        let starts = &mut starts[..=self.len];
+        starts.fill(0);
+        for &end in &self.ends[..self.step] {
+            // All is at most the ticks of a sample: less than 2^24.
+            let start = &mut starts[end as usize];
+            *start = start.wrapping_add(ticks);
+        }
+        let mut sum = 0u32;
+        for start in starts {
+            sum = sum.wrapping_add(*start);
+            *start = sum;
+        }
     }
 
     /// Events of `step`; an empty slice for steps before the first.
@@ -259,8 +312,17 @@ mod tests {
             prop_assert_eq!(log.end_quiet_steps(1), Err(LogFull));
             let busy: Vec<_> = (0..counts.len()).filter(|&step| counts[step] > 0).collect();
             prop_assert_eq!(log.busy_steps().collect::<Vec<_>>(), busy);
+            let steps: Vec<_> = (0..counts.len()).flat_map(|step| std::iter::repeat_n(step, counts[step])).collect();
+            let mut starts = vec![7; events + 1];
+            log.starts(256, &mut starts);
+            let expected: Vec<_> = steps.iter().map(|&step| 256 * step as u32).collect();
+            prop_assert_eq!(&starts[..events], &expected);
+            let ends = log.ends.to_vec();
+            log.refill(steps.iter().map(|&step| (step, Event::default())), counts.len()).unwrap();
+            prop_assert_eq!((log.len(), log.steps(), &*log.ends), (events, counts.len(), &ends[..]));
             let lengths: Vec<_> = (0..counts.len()).map(|step| log.events(step).len()).collect();
-            prop_assert_eq!(lengths, counts);
+            prop_assert_eq!(&lengths, &counts);
+            prop_assert_eq!(log.refill(std::iter::empty(), counts.len() + 1), Err(LogFull));
         }
     }
 }

@@ -135,6 +135,20 @@ impl<V: Vectors> Step<'_, '_, '_, '_, V> {
         if self.neurons.wake_at(step) {
             self.neurons.clear();
         }
+        let few_arrivals = self.spiking.arrivals.len() <= ARRIVALS_PER_FOLD;
+        if V::LANES > 1 && self.neurons.len() < V::LANES && few_arrivals {
+            self.arrive_at_few(step)?;
+        } else {
+            self.arrive_at_many(step)?;
+        }
+        self.neurons.stand_at(step + 1);
+        self.neurons.all_rise();
+        Ok(())
+    }
+
+    /// As [`arrive`](Self::arrive), of any number of neurons.
+    #[inline(always)]
+    fn arrive_at_many(&mut self, step: usize) -> Result<(), LogFull> {
         // What the arrivals do, if they are few: looked up once for all neurons.
         let mut terms = [Term::default(); ARRIVALS_PER_FOLD];
         for (term, arrival) in terms.iter_mut().zip(self.spiking.arrivals) {
@@ -143,13 +157,10 @@ impl<V: Vectors> Step<'_, '_, '_, '_, V> {
         let terms = &terms[..self.spiking.arrivals.len().min(ARRIVALS_PER_FOLD)];
         let run = Run::new(self.spiking.dynamics, self.neurons.base(), step);
         if V::LANES == 1 {
-            self.arrive_one_by_one(step, &run, terms)?;
+            self.arrive_one_by_one(step, &run, terms)
         } else {
-            self.arrive_in_groups(step, &run, terms)?;
+            self.arrive_in_groups(step, &run, terms)
         }
-        self.neurons.stand_at(step + 1);
-        self.neurons.all_rise();
-        Ok(())
     }
 
     /// As [`arrive`](Self::arrive). `run` takes those that are not on the list to the end of the step.

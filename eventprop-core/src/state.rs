@@ -448,6 +448,13 @@ impl List<'_> {
         *self.listed += 1;
     }
 
+    /// As [`push`](Self::push), on a condition that no processor foresees. There is room in any case.
+    #[inline(always)]
+    pub(crate) fn push_if(&mut self, condition: bool, neuron: usize, v: i32, i: i32) {
+        self.push(neuron, v, i);
+        *self.listed -= u16::from(!condition);
+    }
+
     /// The neuron at a place.
     #[inline(always)]
     pub(crate) fn at(&self, place: usize) -> Listed {

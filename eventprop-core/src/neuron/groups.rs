@@ -2,6 +2,7 @@
 //! cheap there, a choice of ways is dear. What a PE decides neuron by neuron is decided here for a group of
 //! neurons, as bits of a word. The results have the same bits.
 
+use core::hint::select_unpredictable;
 use core::ops::Range;
 
 use super::{Run, Spiking, Step, Term, decay_of_membrane, high, outside};
@@ -105,9 +106,6 @@ impl<V: Vectors> Step<'_, '_, '_, '_, V> {
     ) -> Result<(), LogFull> {
         let len = self.neurons.len();
         let few_arrivals = self.spiking.arrivals.len() == terms.len();
-        if len < V::LANES && few_arrivals {
-            return self.arrive_at_few(step, terms);
-        }
         let listed = self.neurons.listed();
         let in_groups = whole_vectors::<V>(len);
         let mut group = Group::NEW;
@@ -241,9 +239,10 @@ impl<V: Vectors> Step<'_, '_, '_, '_, V> {
         found
     }
 
-    /// As [`arrive_in_groups`](Self::arrive_in_groups), for a layer of fewer neurons than a vector has lanes.
+    /// As [`arrive_in_groups`](Self::arrive_in_groups), for a layer of fewer neurons than a vector has lanes, and
+    /// no more than [`ARRIVALS_PER_FOLD`] arrivals.
     #[inline(always)]
-    fn arrive_at_few(&mut self, step: usize, terms: &[Term]) -> Result<(), LogFull> {
+    pub(super) fn arrive_at_few(&mut self, step: usize) -> Result<(), LogFull> {
         let (x, len) = (self.spiking.vectors, self.neurons.len());
         let mut boundaries = [self.neurons.base(); MAX_LANES];
         let (mut v, mut i) = ([0; MAX_LANES], [0; MAX_LANES]);
@@ -267,7 +266,8 @@ impl<V: Vectors> Step<'_, '_, '_, '_, V> {
             coupling: x.load(&kf),
         };
         let mut sums = VectorSums::begin(x, &run, x.load(&v), x.load(&i));
-        for term in terms {
+        for arrival in self.spiking.arrivals {
+            let term = self.spiking.term(arrival);
             // What stands behind the row does not matter.
             let weights = x.load(&padded(&self.spiking.weights[term.row..]));
             sums.add(x, &term.in_vectors(x), weights);
@@ -280,6 +280,7 @@ impl<V: Vectors> Step<'_, '_, '_, '_, V> {
         x.store(v1, &mut v_end);
         x.store(i1, &mut i_end);
         self.neurons.empty_list();
+        let (membrane, current, mut list) = self.neurons.with_list();
         for neuron in 0..len {
             let (mut v1, mut i1) = (v_end[neuron], i_end[neuron]);
             let mut rises = rises >> neuron & 1 == 1;
@@ -291,11 +292,9 @@ impl<V: Vectors> Step<'_, '_, '_, '_, V> {
                     .settle(&run, neuron, state, v1.into(), i1.into())?;
                 rises = self.spiking.dynamics.may_rise(v1, i1);
             }
-            if rises {
-                self.neurons.put_on_list(neuron, v1, i1);
-            } else {
-                self.neurons.put_among_others(neuron, v1, i1);
-            }
+            list.push_if(rises, neuron, v1, i1);
+            membrane[neuron] = select_unpredictable(rises, PARKED, v1);
+            current[neuron] = i1;
         }
         Ok(())
     }

@@ -317,7 +317,7 @@ struct Counts {
     /// Spikes per layer, from the input on.
     spikes: Vec<u64>,
     spike_digest: u64,
-    /// Start of the step of each spike of a layer, to be used again.
+    /// Start of the step of each spike of a layer, and one number more.
     starts: Vec<u32>,
     statistics: Statistics,
 }
@@ -357,16 +357,14 @@ impl LogMemory {
 }
 
 impl Outputs {
-    /// Finds the first spike of each output.
-    fn find(&mut self, log: &EventLog<'_>, tick_bits: u32) {
+    /// Finds the first spike of each output; `starts` are those of the steps of its log.
+    fn find(&mut self, log: &EventLog<'_>, starts: &[u32]) {
         self.first.fill(SILENT);
-        for step in log.busy_steps() {
-            for (place, event) in log.range(step).zip(log.events(step)) {
-                let output = usize::from(event.neuron);
-                if self.first[output] == SILENT {
-                    self.first[output] = ticks_before(step, tick_bits) + u32::from(event.offset);
-                    self.places[output] = place;
-                }
+        for (place, (event, start)) in log.all().iter().zip(starts).enumerate() {
+            let output = usize::from(event.neuron);
+            if self.first[output] == SILENT {
+                self.first[output] = start + u32::from(event.offset);
+                self.places[output] = place;
             }
         }
     }
@@ -384,14 +382,14 @@ impl Outputs {
 }
 
 impl Counts {
-    /// Counts the spikes of one layer, from 0 for the input; `index` is the sample's within the run.
+    /// Counts the spikes of one layer, from 0 for the input; `index` is the sample's within the run. Leaves in
+    /// `starts` those of the steps.
     fn add(&mut self, layer: usize, log: &EventLog<'_>, index: u32, job: &Job<'_>) {
         self.spikes[layer] += log.len() as u64;
-        self.starts.clear();
-        for step in log.busy_steps() {
-            let start = ticks_before(step, job.model.tick_bits);
-            self.starts.resize(log.range(step).end, start);
+        if self.starts.len() <= log.len() {
+            self.starts.resize(log.len() + 1, 0);
         }
+        log.starts(1 << job.model.tick_bits, &mut self.starts);
         let digest = job.vectorised.run(Digest {
             events: log.all(),
             starts: &self.starts,
@@ -406,11 +404,6 @@ impl Counts {
             }
         }
     }
-}
-
-/// Ticks of a sample before a step.
-fn ticks_before(step: usize, tick_bits: u32) -> u32 {
-    (step as u32) << tick_bits
 }
 
 /// The sum of the hashes of a layer's spikes.
@@ -515,7 +508,7 @@ impl Worker {
                 counts.add(layer, log, (job.first + n) as u32, job);
             }
             let output = &mut layers.last_mut().expect("a network has layers").log;
-            outputs.find(output, job.model.tick_bits);
+            outputs.find(output, &counts.starts);
             let outcome = job.model.loss.evaluate(
                 &mut SoftwareExpLog,
                 &outputs.first,
@@ -646,15 +639,11 @@ fn fill(
     sample: &EncodedSample,
     steps: usize,
 ) -> std::result::Result<(), LogFull> {
-    log.clear();
-    let mut events = sample.events.iter().peekable();
-    for step in 0..steps {
-        while let Some(event) = events.next_if(|event| usize::from(event.step) == step) {
-            log.push(core_event(event), 0)?;
-        }
-        log.end_step()?;
-    }
-    Ok(())
+    let events = sample.events.iter();
+    log.refill(
+        events.map(|event| (event.step.into(), core_event(event))),
+        steps,
+    )
 }
 
 impl Backend for Direct {
