@@ -103,14 +103,15 @@ pub(crate) fn saturate(value: i64, limit: i32, count: &mut u64) -> i32 {
     limited as i32
 }
 
-/// As [`saturate`], for a value that fits 32 bits.
+/// As [`saturate`], for a value that fits 32 bits, and a limit below 2^30.
 #[inline(always)]
 pub(crate) fn saturate_short(value: i32, limit: i32, count: &mut u64) -> i32 {
-    let limited = value.clamp(-limit, limit);
-    if limited != value {
-        *count += 1;
+    // Nearly always it is within: one comparison, from 0 to twice the limit.
+    if value.wrapping_add(limit).cast_unsigned() <= 2 * limit.cast_unsigned() {
+        return value;
     }
-    limited
+    *count += 1;
+    value.clamp(-limit, limit)
 }
 
 /// `value · coefficient`, rounded to the format of `value`: the high word of a product plus one half

@@ -483,17 +483,14 @@ impl<V: Vectors> Spiking<'_, '_, '_, V> {
         // Nothing is added by what arrives later: over no ticks the coefficients are zero.
         let since = |tick: usize| self.dynamics.over(tick.saturating_sub(offset));
         let product = |value: i32, factor: i32| i64::from(value).wrapping_mul(factor.into());
-        let is_above = |tick| {
-            let change = decay_of_membrane(self.dynamics.over(tick), v0, i0)
+        let around = self.dynamics.around(guess)?;
+        let mut above = 0;
+        for (place, over) in around.iter().enumerate() {
+            let tick = guess - 2 + place;
+            let change = decay_of_membrane(over, v0, i0)
                 .wrapping_add(product(w, since(tick).current_to_membrane));
-            v0.wrapping_add(high(change)) > ONE
-        };
-        let ticks_around = [guess.checked_sub(2)?, guess - 1, guess, guess + 1];
-        if ticks_around[3] > ticks {
-            return None;
+            above |= usize::from(v0.wrapping_add(high(change)) > ONE) << place;
         }
-        let above = ticks_around.map(is_above);
-        let above = (0..4).fold(0, |bits, tick| bits | usize::from(above[tick]) << tick);
         let tick = match FIRST_ABOVE[above] {
             NONE => return None,
             tick => guess - 1 + usize::from(tick),
