@@ -6,7 +6,7 @@
 
 use crate::log::{Event, LoggedStep};
 use crate::numeric::{ADJOINT_LIMIT, Statistics, decay, divide_by_slope, saturate_short, scale};
-use crate::state::{Decay, Neurons, whole_vectors};
+use crate::state::{Adjoints, Decay, Neurons, whole_vectors};
 use crate::tables::{Coefficients, Dynamics, Scheme};
 use crate::vector::{MAX_LANES, Single, Vectors, padded};
 
@@ -71,7 +71,7 @@ fn exact<V: Vectors>(
     if neurons.wake_at(end) {
         neurons.clear_places();
     }
-    exact_jumps(dynamics, &mut own, neurons, statistics);
+    exact_jumps(dynamics, &mut own, &neurons.each_adjoint(), statistics);
     if !arrivals.is_empty() {
         neurons.take_all_to(vectors, dynamics, end);
     }
@@ -87,10 +87,10 @@ fn exact<V: Vectors>(
     }
 
     // Neurons that have spiked go to the start of the step; all others may stay where they are.
+    let mut adjoints = neurons.each_adjoint();
     for (event, &jump) in own.events.iter().zip(&*own.errors) {
-        let place = neurons.take_to(dynamics, event.neuron.into(), own.step);
+        let (v, i) = adjoints.take_to(dynamics, event.neuron.into(), own.step);
         let back = dynamics.over(usize::from(event.offset));
-        let (v, i) = (&mut neurons.membrane[place], &mut neurons.current[place]);
         jump_at(back, jump, v, i, &mut statistics.saturations);
     }
 }
@@ -269,13 +269,13 @@ impl<V: Vectors> Few<V> {
 fn exact_jumps(
     dynamics: &Dynamics<'_>,
     own: &mut LoggedStep<'_>,
-    neurons: &Neurons<'_>,
+    adjoints: &Adjoints<'_>,
     statistics: &mut Statistics,
 ) {
     for k in (0..own.events.len()).rev() {
         let Event { neuron, offset } = own.events[k];
         let back = dynamics.over(dynamics.ticks() - usize::from(offset));
-        let at_end = neurons.membrane_adjoint_at(dynamics, neuron.into(), own.step + 1);
+        let at_end = adjoints.membrane_at(dynamics, neuron.into(), own.step + 1);
         let mut numerator = decay(at_end, back.membrane_decay).wrapping_add(own.errors[k]);
         // Later spikes of the same neuron stand right behind this one; at most seven do, and each
         // jump is at most 2^25.

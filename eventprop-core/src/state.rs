@@ -496,51 +496,19 @@ impl Neurons<'_> {
         (places, owners, boundaries)
     }
 
-    /// λV of a neuron at a boundary; zero for one that has none.
+    /// The adjoints one by one. (All that belongs to them is asked for once, not for each.)
     #[inline(always)]
-    pub(crate) fn membrane_adjoint_at(
-        &self,
-        dynamics: &Dynamics<'_>,
-        neuron: usize,
-        boundary: usize,
-    ) -> i32 {
-        let (places, _, boundaries) = self.places();
-        usize::try_from(places[neuron]).map_or(0, |place| {
-            let mut composed = Coefficients::default();
-            let run = boundaries[place] as usize - boundary;
-            let over = dynamics.over_steps(run, &mut composed);
-            let v = &self.membrane[place];
-            let (_, [v]) = Decay::backward(over).apply::<RUN_FRACTION, _>(Single, [0], [*v]);
-            v
-        })
-    }
-
-    /// Takes the adjoints of a neuron to a boundary; returns their place.
-    #[inline(always)]
-    pub(crate) fn take_to(
-        &mut self,
-        dynamics: &Dynamics<'_>,
-        neuron: usize,
-        boundary: usize,
-    ) -> usize {
-        let count = self.with_adjoints();
-        let (places, owners, boundaries) = split(self.scratch, self.membrane.len());
-        let place = if let Ok(place) = usize::try_from(places[neuron]) {
-            let (v, i) = (&mut self.membrane[place], &mut self.current[place]);
-            let run = boundaries[place] as usize - boundary;
-            let mut composed = Coefficients::default();
-            let decay = Decay::backward(dynamics.over_steps(run, &mut composed));
-            ([*i], [*v]) = decay.apply::<RUN_FRACTION, _>(Single, [*i], [*v]);
-            place
-        } else {
-            places[neuron] = count as i32;
-            owners[count] = neuron as i32;
-            (self.membrane[count], self.current[count]) = (0, 0);
-            self.activity.listed += 1;
-            count
-        };
-        boundaries[place] = boundary as i32;
-        place
+    pub(crate) fn each_adjoint(&mut self) -> Adjoints<'_> {
+        let len = self.membrane.len();
+        let (places, owners, boundaries) = split(self.scratch, len);
+        Adjoints {
+            membrane: &mut self.membrane[..len],
+            current: &mut self.current[..len],
+            places,
+            owners,
+            boundaries,
+            count: &mut self.activity.listed,
+        }
     }
 
     /// Takes all adjoints to a boundary.
@@ -595,6 +563,63 @@ impl Neurons<'_> {
             &self.current[..count],
             &owners[..count],
         )
+    }
+}
+
+/// The adjoints of the backward pass, one by one.
+pub(crate) struct Adjoints<'a> {
+    membrane: &'a mut [i32],
+    current: &'a mut [i32],
+    places: &'a mut [i32],
+    owners: &'a mut [i32],
+    boundaries: &'a mut [i32],
+    count: &'a mut u16,
+}
+
+impl Adjoints<'_> {
+    /// λV of a neuron at a boundary; zero for one that has none.
+    #[inline(always)]
+    pub(crate) fn membrane_at(
+        &self,
+        dynamics: &Dynamics<'_>,
+        neuron: usize,
+        boundary: usize,
+    ) -> i32 {
+        usize::try_from(self.places[neuron]).map_or(0, |place| {
+            let mut composed = Coefficients::default();
+            let run = self.boundaries[place] as usize - boundary;
+            let over = dynamics.over_steps(run, &mut composed);
+            let v = &self.membrane[place];
+            let (_, [v]) = Decay::backward(over).apply::<RUN_FRACTION, _>(Single, [0], [*v]);
+            v
+        })
+    }
+
+    /// Takes the adjoints of a neuron to a boundary; returns λV and λI.
+    #[inline(always)]
+    pub(crate) fn take_to(
+        &mut self,
+        dynamics: &Dynamics<'_>,
+        neuron: usize,
+        boundary: usize,
+    ) -> (&mut i32, &mut i32) {
+        let place = if let Ok(place) = usize::try_from(self.places[neuron]) {
+            let (v, i) = (&mut self.membrane[place], &mut self.current[place]);
+            let run = self.boundaries[place] as usize - boundary;
+            let mut composed = Coefficients::default();
+            let decay = Decay::backward(dynamics.over_steps(run, &mut composed));
+            ([*i], [*v]) = decay.apply::<RUN_FRACTION, _>(Single, [*i], [*v]);
+            place
+        } else {
+            let place = usize::from(*self.count);
+            *self.count += 1;
+            self.places[neuron] = place as i32;
+            self.owners[place] = neuron as i32;
+            (self.membrane[place], self.current[place]) = (0, 0);
+            place
+        };
+        self.boundaries[place] = boundary as i32;
+        (&mut self.membrane[place], &mut self.current[place])
     }
 }
 
