@@ -234,15 +234,16 @@ impl<'m> EventLog<'m> {
     pub fn starts(&self, ticks: u32, starts: &mut [u32]) {
         let starts = &mut starts[..=self.len];
         starts.fill(0);
+        let mut start = 0u32;
         for &end in &self.ends[..self.step] {
-            // All is at most the ticks of a sample: less than 2^24.
-            let start = &mut starts[end as usize];
-            *start = start.wrapping_add(ticks);
+            // At most the ticks of a sample: less than 2^24.
+            start = start.wrapping_add(ticks);
+            starts[end as usize] = start;
         }
-        let mut sum = 0u32;
+        let mut last = 0;
         for start in starts {
-            sum = sum.wrapping_add(*start);
-            *start = sum;
+            last = last.max(*start);
+            *start = last;
         }
     }
 
