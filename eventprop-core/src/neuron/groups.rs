@@ -73,7 +73,7 @@ impl<V: Vectors> Step<'_, '_, '_, '_, V> {
         }
         let Self { spiking, neurons } = self;
         let (x, dynamics) = (spiking.vectors, spiking.dynamics);
-        let decay = Decay::forward(dynamics.step());
+        let (decay, peaks) = (Decay::forward(dynamics.step()), dynamics.peaks());
         let mut before = Group::NEW;
         let (_, _, mut list) = neurons.with_list();
         for first in (0..in_groups).step_by(GROUP).rev() {
@@ -85,8 +85,7 @@ impl<V: Vectors> Step<'_, '_, '_, '_, V> {
                 let guess = before.guess[lane] as usize;
                 let v = spiking.cross_at_guess(&after, state, guess)?;
                 list.membrane[first + lane] = v;
-                let falls = !dynamics.may_rise(v, after.current);
-                mark(&mut leaving, lane, falls);
+                mark(&mut leaving, lane, !peaks.may_rise(v, after.current));
             }
             while let Some(lane) = leaving.checked_ilog2() {
                 leaving ^= 1 << lane;
