@@ -752,6 +752,44 @@ mod tests {
     use crate::tables::{self, Scheme, Tables};
     use crate::vector::Arrays;
 
+    /// A membrane is above threshold from the same unit in the last place on, whether it is asked of one tick or of
+    /// the four around a guess.
+    #[test]
+    fn a_membrane_at_the_threshold_is_told_alike() {
+        let mut ticks = [Coefficients::default(); 257];
+        for over in &mut ticks[100..] {
+            // Half a unit in the last place of the membrane is two of the current.
+            over.current_to_membrane = 1 << 30;
+        }
+        let runs = [Coefficients::default(); tables::run_entries(1)];
+        let peaks = tables::peaks(1.0, 20.0, 5.0);
+        let tables = Tables {
+            ticks: &ticks,
+            runs: &runs,
+            peaks: &peaks,
+        };
+        let dynamics = Dynamics::new(Scheme::Exact, tables, 8, 0).unwrap();
+        let mut log = EventLog::new(&mut [], &mut [], &mut [], &mut []);
+        let spiking = Spiking {
+            vectors: Arrays,
+            dynamics: &dynamics,
+            weights: &[],
+            arrivals: &[],
+            neurons: 1,
+            log: &mut log,
+            statistics: &mut Statistics::default(),
+        };
+        for current in 4 * ONE - 4..4 * ONE + 4 {
+            let above = high(decay_of_membrane(dynamics.over(100), 0, current)) > ONE;
+            assert_eq!(above, current >= 4 * ONE + 2);
+            for guess in 99..=101 {
+                let found = spiking.beside(guess, (0, current));
+                assert_eq!(found, above.then_some(100), "{current}, guess {guess}");
+            }
+            assert_eq!(spiking.beside(98, (0, current)), None);
+        }
+    }
+
     proptest! {
         /// Where a crossing is seen without a search, the search finds the same one: also where a membrane rises
         /// a few units above threshold, comes back, and is lifted by a spike.
