@@ -238,9 +238,8 @@ impl<V: Vectors> Few<V> {
         gradient: &mut [i64],
         arrivals: &[Event],
         own: &LoggedStep<'_>,
-        error_sums: Option<&mut [i64]>,
+        mut error_sums: Option<&mut [i64]>,
     ) {
-        let sums = error_sums.unwrap_or_default();
         for (a, arrival) in arrivals.iter().enumerate() {
             let decay = Decay::backward(dynamics.left(arrival));
             let (i, v) = decay.apply::<32, V>(x, self.current, self.membrane);
@@ -257,8 +256,8 @@ impl<V: Vectors> Few<V> {
             let products = x.product(x.load(&padded(weights)), x.subtract(v, i));
             let sum = x.total(products);
             let sum = add_jumps(dynamics, arrival, own, weights, gradient, sum);
-            if let Some(to) = sums.get_mut(a) {
-                *to = sum;
+            if let Some(sums) = &mut error_sums {
+                sums[a] = sum;
             }
         }
     }
