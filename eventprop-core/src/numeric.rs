@@ -98,15 +98,19 @@ pub(crate) const fn scramble(mut x: u32) -> u32 {
 /// `value` limited to ±`limit`; counts when that changed it.
 #[inline(always)]
 pub(crate) fn saturate(value: i64, limit: i32, count: &mut u64) -> i32 {
-    let limited = value.clamp(-i64::from(limit), i64::from(limit));
-    *count += u64::from(limited != value);
-    limited as i32
+    let limit = i64::from(limit);
+    // Nearly always it is within: one comparison, from 0 to twice the limit.
+    if value.wrapping_add(limit).cast_unsigned() <= 2 * limit.cast_unsigned() {
+        return value as i32;
+    }
+    *count += 1;
+    value.clamp(-limit, limit) as i32
 }
 
 /// As [`saturate`], for a value that fits 32 bits, and a limit below 2^30.
 #[inline(always)]
 pub(crate) fn saturate_short(value: i32, limit: i32, count: &mut u64) -> i32 {
-    // Nearly always it is within: one comparison, from 0 to twice the limit.
+    // As there.
     if value.wrapping_add(limit).cast_unsigned() <= 2 * limit.cast_unsigned() {
         return value;
     }
@@ -212,11 +216,7 @@ pub(crate) fn divide_by_slope(numerator: i32, slope: i32, saturations: &mut u64)
         .wrapping_mul(reciprocal)
         .wrapping_add(half)
         >> shift;
-    // Nearly always it fits: the clamp of a word is cheap.
-    match i32::try_from(quotient) {
-        Ok(quotient) => saturate_short(quotient, ADJOINT_LIMIT, saturations),
-        Err(_) => saturate(quotient, ADJOINT_LIMIT, saturations),
-    }
+    saturate(quotient, ADJOINT_LIMIT, saturations)
 }
 
 /// A real number as a weight (F20): to nearest, saturating at ±32.
