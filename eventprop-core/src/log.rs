@@ -145,7 +145,7 @@ impl<'m> EventLog<'m> {
     /// [`LogFull`] when the memory does not hold as many events or steps; the log is empty then.
     ///
     /// # Panics
-    /// If an event is of no such step.
+    /// If an event is of no such step, or of an earlier one than the event before.
     pub fn refill(
         &mut self,
         events: impl Iterator<Item = (usize, Event)>,
@@ -153,7 +153,10 @@ impl<'m> EventLog<'m> {
     ) -> Result<(), LogFull> {
         self.clear();
         self.ends.get_mut(..steps).ok_or(LogFull)?.fill(0);
+        let mut latest = 0;
         for (step, event) in events {
+            assert!(step >= latest, "an event of an earlier step");
+            latest = step;
             if let Err(full) = self.push(event, 0) {
                 self.clear();
                 return Err(full);
@@ -230,14 +233,14 @@ impl<'m> EventLog<'m> {
     /// wrong.)
     ///
     /// # Panics
-    /// If `starts` is not longer than the log.
+    /// If `starts` is not longer than the log; if the sample has 2^32 ticks or more, where the build checks
+    /// overflow.
     pub fn starts(&self, ticks: u32, starts: &mut [u32]) {
         let starts = &mut starts[..=self.len];
         starts.fill(0);
-        let mut start = 0u32;
+        let mut start = 0;
         for &end in &self.ends[..self.step] {
-            // At most the ticks of a sample: less than 2^24.
-            start = start.wrapping_add(ticks);
+            start += ticks;
             starts[end as usize] = start;
         }
         let mut last = 0;
@@ -294,9 +297,10 @@ mod tests {
     use super::*;
 
     proptest! {
-        /// The steps with events are told, however many steps there are, and however the quiet ones were ended.
+        /// The steps with events, and those of all events, are told, however many there are, and however the quiet
+        /// ones were ended; and a log that takes all events at once is the same.
         #[test]
-        fn busy_steps_are_those_with_events(
+        fn steps_are_those_of_the_events(
             counts in prop::collection::vec(prop_oneof![3 => Just(0usize), 1 => 1..4usize], 0..200),
         ) {
             let events = counts.iter().sum();
