@@ -140,6 +140,8 @@ struct Image<'a> {
     sections: Vec<(u32, &'a [u8])>,
     /// Where tables of constants are; the vector table, which is called by the processor, is not one.
     tables: Vec<(u32, &'a [u8])>,
+    /// Starts and ends of constants.
+    constants: Vec<(u32, u32)>,
     functions: BTreeMap<u32, Function>,
     /// Where the processor starts.
     roots: BTreeMap<&'a str, u32>,
@@ -158,6 +160,7 @@ impl<'a> Image<'a> {
         let mut image = Image {
             sections: Vec::new(),
             tables: Vec::new(),
+            constants: Vec::new(),
             functions: BTreeMap::new(),
             roots: BTreeMap::new(),
             mapping: BTreeMap::new(),
@@ -190,8 +193,12 @@ impl<'a> Image<'a> {
             let (Ok(name), Some(section)) = (symbol.name(), symbol.section_index()) else {
                 continue;
             };
-            if symbol.kind() == object::SymbolKind::Data && name.contains("FAULT_STACK") {
-                image.fault_room = symbol.size() as u32;
+            if symbol.kind() == object::SymbolKind::Data {
+                let (start, size) = (symbol.address() as u32, symbol.size() as u32);
+                image.constants.push((start, start.saturating_add(size)));
+                if name.contains("FAULT_STACK") {
+                    image.fault_room = size;
+                }
             }
             let Some(&section_end) = ends.get(&section.0) else {
                 continue;
@@ -456,6 +463,16 @@ impl<'a> Image<'a> {
         (word & 1 == 1 && self.functions.contains_key(&function)).then_some(function)
     }
 
+    /// Whether the word at an address can be one value of a constant: where these are known, a word that none of
+    /// them holds whole is made of several, of the end of a text and what is behind it for instance.
+    fn is_value(&self, at: u32) -> bool {
+        let mut parts = (self.constants.iter())
+            .filter(|&&(start, end)| start < at + 4 && at < end)
+            .peekable();
+        parts.peek().is_none()
+            || parts.any(|&(start, end)| start.is_multiple_of(4) && start <= at && at + 4 <= end)
+    }
+
     /// Pointers to functions in the table at an address, with where they are. The table of a trait object
     /// starts with three words of another kind, or two behind a pointer.
     fn table(&self, address: u32) -> Vec<(u32, u32)> {
@@ -554,7 +571,10 @@ impl<'a> Graph<'a> {
             for (index, word) in data.chunks_exact(4).enumerate() {
                 let word = u32::from_le_bytes(word.try_into().expect("four bytes"));
                 let at = start + 4 * index as u32;
-                if let (Some(function), false) = (image.pointed(word), claimed.contains(&at)) {
+                if let Some(function) = image.pointed(word)
+                    && !claimed.contains(&at)
+                    && image.is_value(at)
+                {
                     return Err(Error::new(format!(
                         "{}: its address is in a table at {at:#x} that no code loads, so anyone may call it",
                         image.name(function)
@@ -732,10 +752,20 @@ mod tests {
 
     /// The report on an image of these functions, of which the first one is where everything starts.
     fn run(functions: &[(&str, &[u16])], constants: &[u32]) -> Result<StackReport> {
+        run_with(functions, constants, &[])
+    }
+
+    /// As [`run`], of an image that names its constants: start and end of each, in bytes.
+    fn run_with(
+        functions: &[(&str, &[u16])],
+        constants: &[u32],
+        parts: &[(u32, u32)],
+    ) -> Result<StackReport> {
         let mut code = Vec::new();
         let mut image = Image {
             sections: Vec::new(),
             tables: Vec::new(),
+            constants: Vec::new(),
             functions: BTreeMap::new(),
             roots: BTreeMap::from([("Reset", 0)]),
             mapping: BTreeMap::from([(0, true)]),
@@ -760,6 +790,8 @@ mod tests {
             .collect();
         image.sections = vec![(0, &code), (CONSTANTS, &constants)];
         image.tables = vec![(CONSTANTS, &constants)];
+        let part = |&(start, end)| (CONSTANTS + start, CONSTANTS + end);
+        image.constants = parts.iter().map(part).collect();
         report(&image)
     }
 
@@ -888,6 +920,17 @@ mod tests {
         functions[0].1 = &[UDF];
         let error = run(&functions, &table).unwrap_err();
         assert!(error.message().contains("leaf"), "{error}");
+        // The fourth word is one of a table; is the end of a text and what is behind it; is both, since constants
+        // may be merged; is in no constant.
+        for (parts, is_pointer) in [
+            (&[(0, 20)][..], true),
+            (&[(1, 14), (16, 20)], false),
+            (&[(1, 14), (8, 16)], true),
+            (&[(0, 12), (16, 20)], true),
+        ] {
+            let result = run_with(&functions, &table, parts);
+            assert_eq!(result.is_err(), is_pointer, "{parts:?}");
+        }
     }
 
     #[test]
