@@ -914,9 +914,12 @@ impl Layer {
                 None => &[],
             };
             let step = steps + self.config.scheme.delay() - 1 - self.back;
-            if step < steps {
+            let spiked = step < steps && !log.range(step).is_empty();
+            // Nothing happens in an empty step, but on the grid.
+            let empty = self.config.scheme == Scheme::Exact && !spiked && arrivals.is_empty();
+            if step < steps && !empty {
                 let own = log.step_mut(step);
-                if !own.events.is_empty() {
+                if spiked {
                     let Known::Steps(known) = self.backward_in.known(steps)? else {
                         self.lacks_errors = true;
                         break;
@@ -924,26 +927,20 @@ impl Layer {
                     self.take_errors(memory.backward, own.errors, &mut statistics);
                     self.backward_in.consume(memory.backward, known);
                 }
-                // Nothing happens in an empty step, but on the grid.
-                if self.config.scheme == Scheme::Grid
-                    || !own.events.is_empty()
-                    || !arrivals.is_empty()
-                {
-                    let sums = &mut arrays.sums[..if answers { arrivals.len() } else { 0 }];
-                    kernels.backward_step(
-                        &dynamics,
-                        &arrays.weights[..weights],
-                        &mut arrays.gradient[..weights],
-                        arrivals,
-                        own,
-                        neurons,
-                        answers.then_some(&mut *sums),
-                        &mut statistics,
-                    );
-                    if !self.config.split {
-                        for sum in sums {
-                            *sum = round_error(*sum, &mut statistics.saturations).into();
-                        }
+                let sums = &mut arrays.sums[..if answers { arrivals.len() } else { 0 }];
+                kernels.backward_step(
+                    &dynamics,
+                    &arrays.weights[..weights],
+                    &mut arrays.gradient[..weights],
+                    arrivals,
+                    own,
+                    neurons,
+                    answers.then_some(&mut *sums),
+                    &mut statistics,
+                );
+                if !self.config.split {
+                    for sum in sums {
+                        *sum = round_error(*sum, &mut statistics.saturations).into();
                     }
                 }
             }

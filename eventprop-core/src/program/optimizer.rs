@@ -477,24 +477,30 @@ impl Optimizer {
         let parts = self.config.parts_len;
         let homes = |replica: usize| memory.homes[replica * parts + number];
         let replicas = self.config.replicas as usize;
+        // The others have had no sample, and have gradients and counts of zero.
+        let trained = replicas.min(self.samples_of_minibatch() as usize);
         let neurons = usize::from(part.neurons);
         if position == 0 {
-            self.find_bumps(&part, pe, replicas, homes, memory.counts, memory.bumps)?;
+            self.find_bumps(&part, pe, trained, homes, memory.counts, memory.bumps)?;
         }
         let padded = CHUNK.min(part.padded() - position);
         let used = padded.min(part.weights() - position);
         let sum = &mut memory.sum[..padded];
         sum.fill(0);
-        for replica in 0..replicas {
+        for replica in 0..trained {
             let from = offset(
                 Address(homes(replica).gradient),
                 position * size_of::<i64>(),
             )?;
             let gradient = &mut memory.gradient[..padded];
             read(pe, from, gradient)?;
-            for (sum, gradient) in sum.iter_mut().zip(gradient) {
-                // A gradient sum has room for the terms of 2^38 arrivals.
-                *sum = sum.wrapping_add(*gradient);
+            // A padded part is a multiple of four weights. A gradient sum has room for the terms of 2^38 arrivals.
+            let (sums, gradients) = (sum.as_chunks_mut().0, gradient.as_chunks().0);
+            for ([a, b, c, d], [e, f, g, h]) in sums.iter_mut().zip(gradients) {
+                *a = a.wrapping_add(*e);
+                *b = b.wrapping_add(*f);
+                *c = c.wrapping_add(*g);
+                *d = d.wrapping_add(*h);
             }
         }
         let at = start + position..start + position + used;
@@ -538,6 +544,11 @@ impl Optimizer {
         Ok(())
     }
 
+    /// Samples of the minibatch at hand.
+    fn samples_of_minibatch(&self) -> u32 {
+        self.batch.min(self.samples - self.minibatch * self.batch)
+    }
+
     /// What each neuron of a part is given for its silence.
     fn find_bumps<P: Platform>(
         &self,
@@ -577,7 +588,7 @@ impl Optimizer {
                 *sum += count.cast_signed();
             }
         }
-        let samples = self.batch.min(self.samples - self.minibatch * self.batch);
+        let samples = self.samples_of_minibatch();
         for bump in bumps {
             let count = bump.cast_unsigned();
             *bump = if part.output {
