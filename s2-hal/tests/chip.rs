@@ -351,6 +351,13 @@ fn a_busy_transmitter_refuses_and_wakes_its_program() {
 
 /// Order in which 200 packets from four PEs reach another one, and the report of the run.
 fn order(seed: u64) -> (Vec<Packet>, s2_hal::mock::RunReport) {
+    order_on(Config {
+        seed,
+        ..Config::default()
+    })
+}
+
+fn order_on(config: Config) -> (Vec<Packet>, s2_hal::mock::RunReport) {
     let to = pe(4, 2, 0);
     let list = [to.destination()];
     let mut programs = vec![(to, Station::receiver(200))];
@@ -358,10 +365,7 @@ fn order(seed: u64) -> (Vec<Packet>, s2_hal::mock::RunReport) {
         let packets = (0..50).map(|i| with_payload(number, i));
         programs.push((from, Station::sender(Fanout::Direct(&list), packets)));
     }
-    let mut chip = Chip::new(Config {
-        seed,
-        ..Config::default()
-    });
+    let mut chip = Chip::new(config);
     let report = chip.run(&mut programs).unwrap();
     (programs[0].1.received(), report)
 }
@@ -379,6 +383,39 @@ fn the_seed_permutes_the_order_and_nothing_else() {
     first.sort_by_key(|p| (p.key, p.payload));
     second.sort_by_key(|p| (p.key, p.payload));
     assert_eq!(first, second);
+}
+
+/// Packets of four senders that come behind a later one of theirs, of 200.
+fn overtaken(late_one_in: u32) -> usize {
+    let (received, _) = order_on(Config {
+        late_one_in,
+        ..Config::default()
+    });
+    let of = |sender| received.iter().filter(move |p| p.key == sender);
+    (0..4)
+        .map(|sender| {
+            let mut latest = None;
+            of(sender)
+                .filter(|packet| {
+                    let overtaken = packet.payload < latest;
+                    latest = latest.max(packet.payload);
+                    overtaken
+                })
+                .count()
+        })
+        .sum()
+}
+
+#[test]
+fn one_packet_in_so_many_is_late() {
+    assert!(overtaken(1) > 100, "nearly all are");
+    assert_eq!(overtaken(0), overtaken(1));
+    let some = overtaken(8);
+    assert!(
+        (10..40).contains(&some),
+        "{some} of 200, 25 of which are late"
+    );
+    assert_eq!(overtaken(u32::MAX), 0, "none is");
 }
 
 #[test]

@@ -6,6 +6,7 @@ use host_tools::backend::mock::Mock;
 use host_tools::backend::{Backend, LayerGradient, LayerWeights, Setup};
 use host_tools::experiment::{Experiment, Scheme};
 use host_tools::training::{Plan, State};
+use s2_hal::mock;
 use s2_hal::mock::fault::{FaultPlan, Hang, PacketFault, PacketRule, TransferRule};
 
 /// Kinds of packets, by bits 30:28 of their keys (`eventprop_core::event`).
@@ -50,7 +51,11 @@ impl Bench {
 
     /// Trains two minibatches, the second smaller, and tells whether a fault struck.
     fn run(&self, faults: FaultPlan) -> (Result<Bits, String>, bool) {
-        let mut mock = Mock::with_faults(self.setup.clone(), faults).unwrap();
+        let settings = mock::Config {
+            faults,
+            ..mock::Config::default()
+        };
+        let mut mock = Mock::with_chip(self.setup.clone(), settings).unwrap();
         mock.set_weights(&self.state.weights).unwrap();
         let order: Vec<u32> = (0..12).collect();
         let result = mock.train(&order, 8).map_err(|error| error.to_string());

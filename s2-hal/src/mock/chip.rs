@@ -9,7 +9,7 @@ use super::fault::{FaultPlan, Faults, PacketFault};
 use super::memory::Memories;
 use super::pe::Pe;
 use super::registers::Periphery;
-use super::ring::Ring;
+use super::ring::{Flight, Ring};
 use super::router::{Route, Table};
 use super::{Program, Progress, number, pe, timing};
 use crate::dma::Address;
@@ -25,8 +25,10 @@ pub struct Config {
     pub seed: u64,
     /// Words of each receive ring. See also [`Chip::set_ring_words`].
     pub ring_words: usize,
-    /// A packet takes up to this many cycles longer than its way, at random.
+    /// A late packet takes up to this many cycles longer than its way, at random.
     pub jitter_cycles: u32,
+    /// One packet in so many is late, at random; 1 (or 0): every one.
+    pub late_one_in: u32,
     /// Cycles that the transmitter takes for a packet. Above 10, a program that sends several packets
     /// at once finds it busy.
     pub transmit_cycles: u32,
@@ -37,13 +39,14 @@ pub struct Config {
 }
 
 impl Default for Config {
-    /// Seed 0, rings of 512 words (as production programs have them), up to 100 cycles of jitter, 5
-    /// cycles to transmit, a minute of the chip's time per run, no faults.
+    /// Seed 0, rings of 512 words (as production programs have them), up to 100 cycles of jitter for every
+    /// packet, 5 cycles to transmit, a minute of the chip's time per run, no faults.
     fn default() -> Self {
         Self {
             seed: 0,
             ring_words: 512,
             jitter_cycles: 100,
+            late_one_in: 1,
             transmit_cycles: 5,
             time_limit: 60 * u64::from(timing::FREQUENCY),
             faults: FaultPlan::default(),
@@ -162,6 +165,7 @@ pub(super) struct Machine {
     /// When PEs are to be polled. One that was roused earlier since then is in it for nothing.
     wakes: BinaryHeap<Reverse<Wake>>,
     jitter_cycles: u32,
+    late_one_in: u32,
     time_limit: u64,
     counters: Counters,
     /// From each PE.
@@ -175,6 +179,23 @@ struct ToRouter {
     /// Key of the last packet that took it, and its route if there is one: mostly the next one is alike.
     key: Option<u32>,
     route: Option<Route>,
+    /// Packets of this route that the counters do not hold yet.
+    packets: u64,
+}
+
+impl ToRouter {
+    /// Adds the packets that are not counted yet.
+    fn count(&self, counters: &mut Counters) {
+        counters.hops += self.packets * u64::from(self.hops);
+        match &self.route {
+            None => counters.router_misses += self.packets,
+            Some(route) => {
+                counters.hops += self.packets * u64::from(route.hops);
+                counters.router_hits += self.packets;
+                counters.left_chip += self.packets * u64::from(route.links);
+            }
+        }
+    }
 }
 
 pub(super) struct PeState {
@@ -253,6 +274,7 @@ impl Chip {
                     hops,
                     key: None,
                     route: None,
+                    packets: 0,
                 }
             })
             .collect();
@@ -268,6 +290,7 @@ impl Chip {
                 periphery: Periphery::default(),
                 wakes: BinaryHeap::new(),
                 jitter_cycles: config.jitter_cycles,
+                late_one_in: config.late_one_in.max(1),
                 time_limit: config.time_limit,
                 counters: Counters::default(),
                 to_router,
@@ -491,6 +514,9 @@ impl Chip {
     /// What was counted on the chip so far.
     pub fn counters(&self) -> Counters {
         let mut counters = self.machine.counters;
+        for way in &self.machine.to_router {
+            way.count(&mut counters);
+        }
         for state in &self.machine.pes {
             counters.add(&state.counters);
         }
@@ -553,7 +579,8 @@ impl Machine {
         router::check(table, router::CAPACITY)?;
         self.table = Table::new(table);
         for way in &mut self.to_router {
-            way.key = None;
+            way.count(&mut self.counters);
+            (way.key, way.packets) = (None, 0);
         }
         Ok(())
     }
@@ -564,27 +591,27 @@ impl Machine {
         let way = &mut self.to_router[from];
         let key = self.table.relevant(packet.key);
         if way.key != Some(key) {
+            way.count(&mut self.counters);
+            (way.key, way.packets) = (Some(key), 0);
             way.route = self.table.look_up(key);
-            way.key = Some(key);
         }
-        self.counters.hops += u64::from(way.hops);
+        way.packets += 1;
         let Some(route) = &way.route else {
-            self.counters.router_misses += 1;
             return;
         };
-        self.counters.hops += u64::from(route.hops);
-        self.counters.router_hits += 1;
-        self.counters.left_chip += u64::from(route.links);
-        let time = time + way.cycles;
+        let flight = Flight::new(packet, time + way.cycles);
         for target in route.targets() {
             let target = self.table.target(target);
-            self.launch(target.pe.into(), packet, time + u64::from(target.latency));
+            self.launch(target.pe.into(), flight.later(target.latency.into()));
         }
     }
 
     /// Sends a packet directly to a PE at `time`.
     pub(super) fn send_direct(&mut self, hops: u32, to: usize, packet: Packet, time: u64) {
-        self.launch(to, packet, time + 1 + u64::from(hops) * timing::HOP);
+        self.launch(
+            to,
+            Flight::new(packet, time + 1 + u64::from(hops) * timing::HOP),
+        );
     }
 
     /// Counts the hops of a packet.
@@ -592,20 +619,21 @@ impl Machine {
         self.counters.hops += u64::from(hops);
     }
 
-    /// Lets a packet arrive at a PE at `time`, or a while later.
+    /// Lets a packet arrive at a PE at its time, or a while later.
     #[inline]
-    fn launch(&mut self, to: usize, packet: Packet, time: u64) {
-        let time = time + self.random_below(self.jitter_cycles);
+    fn launch(&mut self, to: usize, flight: Flight) {
+        let flight = flight.later(self.delay());
         if self.faults.spare_packets() {
-            self.send(to, packet, time);
+            self.send(to, flight);
         } else {
-            self.launch_with_faults(to, packet, time);
+            self.launch_with_faults(to, flight);
         }
     }
 
     #[cold]
     #[inline(never)]
-    fn launch_with_faults(&mut self, to: usize, mut packet: Packet, time: u64) {
+    fn launch_with_faults(&mut self, to: usize, flight: Flight) {
+        let mut packet = flight.packet();
         match (
             self.faults.packet(to, packet.key, &mut self.rng),
             &mut packet.payload,
@@ -616,7 +644,7 @@ impl Machine {
             }
             (Some(PacketFault::Duplicate { later }), _) => {
                 self.counters.duplicated += 1;
-                self.send(to, packet, time + u64::from(later));
+                self.send(to, flight.later(later.into()));
             }
             (Some(PacketFault::Corrupt { bits }), Some(payload)) => {
                 self.counters.corrupted += 1;
@@ -624,15 +652,15 @@ impl Machine {
             }
             (Some(PacketFault::Corrupt { .. }) | None, _) => {}
         }
-        self.send(to, packet, time);
+        self.send(to, Flight::new(packet, flight.time()));
     }
 
-    /// Lets a packet arrive at a PE at `time`.
+    /// Lets a packet arrive at a PE at its time.
     #[inline]
-    fn send(&mut self, to: usize, packet: Packet, time: u64) {
+    fn send(&mut self, to: usize, flight: Flight) {
         // For one that comes before it, the PE was roused already.
-        if self.pes[to].ring.send(time, packet) {
-            self.rouse(to, time);
+        if self.pes[to].ring.send(flight) {
+            self.rouse(to, flight.time());
         }
     }
 
@@ -665,6 +693,17 @@ impl Machine {
         let time = time.min(Wake::END);
         self.pes[number].activity = Activity::Awake(time);
         self.wakes.push(Reverse(Wake::new(time, number)));
+    }
+
+    /// What a packet takes longer than its way.
+    #[inline]
+    fn delay(&mut self) -> u64 {
+        let random = u64::from(self.rng.next()) * u64::from(self.late_one_in);
+        // One time in so many, nothing is carried: what stands below is a random number of 32 bits then.
+        match random >> 32 {
+            0 => (random * (u64::from(self.jitter_cycles) + 1)) >> 32,
+            _ => 0,
+        }
     }
 
     /// A random number from 0 to `limit`.

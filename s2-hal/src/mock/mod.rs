@@ -6,7 +6,8 @@
 //!
 //! # What is modelled
 //! - **Time** counts cycles of the 300 MHz network clock. A packet takes 5 cycles a hop (published),
-//!   and a random while more ([`Config::jitter_cycles`]), so that packets overtake each other.
+//!   and a random while more ([`Config::jitter_cycles`]), every one or some of them
+//!   ([`Config::late_one_in`]), so that packets overtake each other.
 //!   The rest of the timing is plausible, not published. It decides in which order things happen,
 //!   and the seed permutes that order; a correct program's results do not depend on either.
 //! - **Packets** are routed by the first matching entry of the router, or go directly to a list of

@@ -9,7 +9,7 @@ use crate::packet::Packet;
 pub(super) struct Ring {
     /// Packets with the times of their arrival, in the order of these; of one time, in the order in which they
     /// were sent. First come those that were taken, then those in the ring, then those under way.
-    packets: Vec<(u64, Packet)>,
+    packets: Vec<Flight>,
     /// Packets that were taken.
     taken: usize,
     /// These and the ones in the ring.
@@ -18,6 +18,57 @@ pub(super) struct Ring {
     used: usize,
     /// Words that the ring has.
     capacity: usize,
+}
+
+/// A packet on its way and the time of its arrival, in two registers: many are copied.
+#[derive(Clone, Copy)]
+pub(super) struct Flight {
+    /// The time, and in the lowest bit whether there is a payload.
+    time: u64,
+    key: u32,
+    payload: u32,
+}
+
+impl Flight {
+    /// The last time at which a flight may end: at 300 MHz, after five hundred years.
+    const END: u64 = u64::MAX >> 2;
+
+    #[inline]
+    pub(super) fn new(packet: Packet, time: u64) -> Self {
+        Self {
+            time: time.min(Self::END) << 1 | u64::from(packet.payload.is_some()),
+            key: packet.key,
+            payload: packet.payload.unwrap_or(0),
+        }
+    }
+
+    /// The same that ends so many cycles later.
+    #[inline]
+    pub(super) fn later(self, cycles: u64) -> Self {
+        Self {
+            time: self.time + (cycles << 1),
+            ..self
+        }
+    }
+
+    #[inline]
+    pub(super) fn time(self) -> u64 {
+        self.time >> 1
+    }
+
+    #[inline]
+    pub(super) fn packet(self) -> Packet {
+        Packet {
+            key: self.key,
+            payload: (self.time & 1 == 1).then_some(self.payload),
+        }
+    }
+
+    /// Words that the packet takes in a ring.
+    #[inline]
+    fn words(self) -> usize {
+        1 + (self.time & 1) as usize
+    }
 }
 
 /// Packets that were taken are forgotten when they are so many.
@@ -40,16 +91,19 @@ impl Ring {
         self.capacity = words;
     }
 
-    /// Sends a packet that will arrive at `time`, later than any time that [`arrive`](Self::arrive) was
-    /// called with. Returns whether it will be the next one.
+    /// Sends a packet that will arrive later than any time that [`arrive`](Self::arrive) was called with. Returns whether it will be the next one.
     #[inline]
-    pub(super) fn send(&mut self, time: u64, packet: Packet) -> bool {
-        let under_way = &self.packets[self.arrived..];
-        // It overtakes few others.
-        let overtaken = under_way.iter().rev().take_while(|&&(at, _)| at > time);
-        let place = self.packets.len() - overtaken.count();
-        self.packets.insert(place, (time, packet));
-        place == self.arrived
+    pub(super) fn send(&mut self, flight: Flight) -> bool {
+        self.packets.push(flight);
+        let under_way = &mut self.packets[self.arrived..];
+        // It overtakes few others, which make room one by one.
+        let mut place = under_way.len() - 1;
+        while place > 0 && under_way[place - 1].time() > flight.time() {
+            under_way[place] = under_way[place - 1];
+            place -= 1;
+        }
+        under_way[place] = flight;
+        place == 0
     }
 
     /// Puts the packets into the ring that have arrived by `time`. Returns whether any was dropped because
@@ -59,12 +113,12 @@ impl Ring {
         let before = counters.dropped;
         loop {
             let (mut count, mut used) = (0, self.used);
-            for &(at, packet) in &self.packets[self.arrived..] {
-                if at > time || used + words(packet) > self.capacity {
+            for next in &self.packets[self.arrived..] {
+                if next.time() > time || used + next.words() > self.capacity {
                     break;
                 }
                 count += 1;
-                used += words(packet);
+                used += next.words();
             }
             self.arrived += count;
             self.used = used;
@@ -86,13 +140,13 @@ impl Ring {
         if self.taken == self.arrived {
             return None;
         }
-        let (_, packet) = self.packets[self.taken];
-        self.used -= words(packet);
+        let oldest = self.packets[self.taken];
+        self.used -= oldest.words();
         self.taken += 1;
         if self.taken == TAKEN {
             self.forget_taken();
         }
-        Some(packet)
+        Some(oldest.packet())
     }
 
     #[inline(never)]
@@ -105,24 +159,18 @@ impl Ring {
     /// When the next packet arrives.
     #[inline]
     pub(super) fn next_arrival(&self) -> Option<u64> {
-        self.packets.get(self.arrived).map(|&(at, _)| at)
+        self.packets.get(self.arrived).map(|next| next.time())
     }
 
     /// When the last packet that is under way arrives.
     pub(super) fn last_arrival(&self) -> Option<u64> {
-        self.packets[self.arrived..].last().map(|&(at, _)| at)
+        (self.packets[self.arrived..].last()).map(|last| last.time())
     }
 
     /// Packets under way, and packets in the ring.
     pub(super) fn waiting(&self) -> (usize, usize) {
         (self.packets.len() - self.arrived, self.arrived - self.taken)
     }
-}
-
-/// Words that a packet takes.
-#[inline]
-fn words(packet: Packet) -> usize {
-    1 + usize::from(packet.payload.is_some())
 }
 
 #[cfg(test)]
@@ -157,7 +205,7 @@ mod tests {
                 for (ahead, payload) in sends {
                     let packet = Packet { key: sent, payload: payload.then_some(sent) };
                     let first = on_the_way.iter().all(|&(at, ..)| at > now + ahead);
-                    prop_assert_eq!(ring.send(now + ahead, packet), first);
+                    prop_assert_eq!(ring.send(Flight::new(packet, now + ahead)), first);
                     on_the_way.push((now + ahead, sent, packet));
                     sent += 1;
                 }
@@ -168,6 +216,7 @@ mod tests {
                 let before = dropped;
                 while on_the_way.first().is_some_and(|&(at, ..)| at <= now) {
                     let (_, _, packet) = on_the_way.remove(0);
+                    let words = |packet: Packet| 1 + usize::from(packet.payload.is_some());
                     let used: usize = arrived.iter().copied().map(words).sum();
                     if used + words(packet) <= CAPACITY {
                         arrived.push_back(packet);
