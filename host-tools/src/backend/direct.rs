@@ -126,11 +126,9 @@ impl Network {
         let workers = workers_for(samples.len(), self.workers.len());
         let workers = self.workers[workers].iter_mut();
         let mut shares: Vec<_> = workers.map(|worker| (worker, Ok(Vec::new()))).collect();
-        on_threads(
-            self.helpers.as_ref(),
-            shares.iter_mut(),
-            |(worker, share)| *share = worker.run(&job),
-        );
+        on_threads(self.helpers.as_ref(), &mut shares, |(worker, share)| {
+            *share = worker.run(&job)
+        });
         let mut outcomes = Vec::with_capacity(samples.len());
         for (_, share) in shares {
             outcomes.extend(share.map_err(|LogFull| Error::new("a layer's spike memory is full"))?);
@@ -185,7 +183,7 @@ impl Network {
             let pieces = Mutex::new(pieces);
             let next = || pieces.lock().expect("no thread has panicked").next();
             let mut statistics = vec![Statistics::NEW; threads];
-            on_threads(self.helpers.as_ref(), statistics.iter_mut(), |statistics| {
+            on_threads(self.helpers.as_ref(), &mut statistics, |statistics| {
                 while let Some((number, (((weights, gradients), first), second))) = next() {
                     let position = number * PIECE;
                     let parts = workers.iter().map(|worker| &worker.layers[layer].gradient);
@@ -217,27 +215,27 @@ impl Network {
 /// Calls `work` for each of `items` on a thread of its own, for the first on the caller's.
 fn on_threads<T: Send>(
     helpers: Option<&ThreadPool>,
-    items: impl Iterator<Item = T>,
-    work: impl Fn(T) + Sync,
+    items: &mut [T],
+    work: impl Fn(&mut T) + Sync,
 ) {
     /// How often the caller looks whether the helpers have ended, some 50 microseconds, before it sleeps:
     /// to be woken would take longer than most of them do.
     const ROUNDS: usize = 2000;
-    let Some(helpers) = helpers else {
-        return items.for_each(work);
+    let (Some(helpers), [first, others @ ..]) = (helpers, &mut *items) else {
+        return items.iter_mut().for_each(work);
     };
-    let running = AtomicUsize::new(0);
+    if others.is_empty() {
+        return work(first);
+    }
+    let running = AtomicUsize::new(others.len());
     helpers.in_place_scope(|scope| {
-        let mut items = items;
-        let first = items.next();
-        for item in items {
-            running.fetch_add(1, Ordering::Relaxed);
+        for item in others {
             scope.spawn(|_| {
                 work(item);
                 running.fetch_sub(1, Ordering::Relaxed);
             });
         }
-        first.map(&work);
+        work(first);
         for _ in 0..ROUNDS {
             if running.load(Ordering::Relaxed) == 0 {
                 break;
