@@ -477,7 +477,8 @@ impl Optimizer {
         let parts = self.config.parts_len;
         let homes = |replica: usize| memory.homes[replica * parts + number];
         let replicas = self.config.replicas as usize;
-        // The others have had no sample, and have gradients and counts of zero.
+        // Samples are dealt out from the first replica on (`Share`): the others have had none, and have gradients
+        // and counts of zero.
         let trained = replicas.min(self.samples_of_minibatch() as usize);
         let neurons = usize::from(part.neurons);
         if position == 0 {

@@ -91,7 +91,8 @@ impl Ring {
         self.capacity = words;
     }
 
-    /// Sends a packet that will arrive later than any time that [`arrive`](Self::arrive) was called with. Returns whether it will be the next one.
+    /// Sends a packet that will arrive later than any time that [`arrive`](Self::arrive) was called with.
+    /// Returns whether it will be the next one.
     #[inline]
     pub(super) fn send(&mut self, flight: Flight) -> bool {
         self.packets.push(flight);
