@@ -187,6 +187,9 @@ fn the_router_takes_the_first_match_and_drops_what_has_none() {
     );
     // Three packets over 5 hops to the router; two, once for both PEs, over 2 hops from there.
     assert_eq!(counters.hops, 3 * 5 + 2 * 2);
+    // Another table forgets nothing of that.
+    chip.load(&table[..1]).unwrap();
+    assert_eq!(chip.counters(), counters);
 }
 
 #[test]

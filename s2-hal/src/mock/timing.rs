@@ -18,7 +18,7 @@ pub(super) const ROUTER: u64 = 8;
 pub(super) const WAKE: u64 = 60;
 
 /// A PE, for a poll, beside what the operations in it cost: some thousand instructions. An emulated PE takes
-/// 200,000 for a training sample of 200 neurons, which are 27 polls here, and 4,000 in 3 polls where the sample
+/// 200,000 for a training sample of 200 neurons, which are 24 polls here, and 4,000 in 3 polls where the sample
 /// comes in.
 pub(super) const POLL: u64 = 3000;
 
