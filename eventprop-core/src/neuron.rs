@@ -7,17 +7,24 @@ use core::ops::Range;
 
 use crate::log::{Event, EventLog, LogFull, bits};
 use crate::numeric::{
-    ARRIVALS_PER_FOLD, HALF, ONE, STATE_LIMIT, Statistics, Wide, decay, saturate, saturate_short,
-    scale,
+    ARRIVALS_PER_FOLD, HALF, ONE, STATE_LIMIT, Statistics, WEIGHT_LIMIT, decay, saturate,
+    saturate_short, scale,
 };
 use crate::state::{Advanced, Decay, Listed, Neurons, PARKED, whole_vectors};
-use crate::tables::{Coefficients, Dynamics, RUN_FRACTION, Scheme};
+use crate::tables::{self, Coefficients, Dynamics, RUN_FRACTION, Scheme};
 use crate::vector::{Single, Vectors};
 
 mod groups;
 
 /// Upper bound of the spikes that one neuron may be allowed in one step.
 pub const MAX_SPIKES_PER_STEP: usize = 8;
+
+/// Arrivals of a step that are put into the order of time for one neuron.
+const MOST_IN_ORDER: usize = 8 * ARRIVALS_PER_FOLD;
+
+/// Largest magnitude of a current within a step: a state and [`ARRIVALS_PER_FOLD`] weights. More of them may
+/// saturate there, which is counted.
+const WALK_LIMIT: i32 = STATE_LIMIT + ARRIVALS_PER_FOLD as i32 * WEIGHT_LIMIT;
 
 /// Advances a layer by one step and appends its spikes to `log` (the step is not ended there). Which step
 /// it is follows from the steps that the log has ended: neurons may stand at an earlier one
@@ -113,12 +120,10 @@ impl<V: Vectors> Step<'_, '_, '_, '_, V> {
             } = advanced;
             end = place;
             let mut falls = i <= v;
-            if v > ONE {
-                let ticks = 0..self.spiking.dynamics.ticks();
-                let (before, after) = (([v0], [i0]), ([v], [i]));
-                let [guess] = self.spiking.dynamics.guess(Single, ticks, before, after);
+            // One that rises was below before.
+            if self.spiking.dynamics.peaks().may_have_been_above(v, i) {
                 let neuron = self.neurons.at(place).neuron;
-                v = self.spiking.cross(neuron, (v0, i0), v, guess as usize)?;
+                v = self.spiking.cross(neuron, (v0, i0), (v, i))?;
                 self.neurons.put_at(place, v, i);
                 falls = !self.spiking.dynamics.may_rise(v, i);
             }
@@ -235,8 +240,8 @@ impl<V: Vectors> Step<'_, '_, '_, '_, V> {
     }
 
     /// As [`arrive_at`](Self::arrive_at), for the usual case of one arrival: neuron by neuron from
-    /// `first` up to `end`, until one is above threshold or saturates, which is left as it was. Returns how
-    /// many neurons were advanced.
+    /// `first` up to `end`, until one may have been above threshold or saturates, which is left as it was.
+    /// Returns how many neurons were advanced.
     #[inline(never)]
     fn run_with_one_arrival(
         &mut self,
@@ -275,7 +280,8 @@ impl<V: Vectors> Step<'_, '_, '_, '_, V> {
             let di = product(twice_i, es).wrapping_add(product(w, left_es));
             let v1 = v0.wrapping_add(high(dv));
             let i1 = i0.wrapping_add(w).wrapping_add(high(di));
-            if (v1 > ONE) | outside(v1, i1) {
+            // Before the arrival it was not above threshold, or it were on the list.
+            if peaks.may_have_been_above(v1, i1) || outside(v1, i1) {
                 break;
             }
             (*v, *i) = (v1, i1);
@@ -368,7 +374,7 @@ impl<V: Vectors> Spiking<'_, '_, '_, V> {
     /// the step; each the exact sum, rounded once. `terms` are those of all arrivals, if
     /// they are no more than [`ARRIVALS_PER_FOLD`].
     #[inline(always)]
-    fn sums(&self, run: &Run, terms: &[Term], neuron: usize, state: (i32, i32)) -> (i64, i64) {
+    fn sums(&self, run: &Run, terms: &[Term], neuron: usize, state: (i32, i32)) -> Arrived {
         let mut sums = Sums::begin(&run.to_end, state);
         let weight = |term: &Term| self.weights[term.row.wrapping_add(neuron)];
         if self.arrivals.len() <= ARRIVALS_PER_FOLD {
@@ -403,68 +409,68 @@ impl<V: Vectors> Spiking<'_, '_, '_, V> {
         neuron: usize,
         state: (i32, i32),
     ) -> Result<(i32, i32), LogFull> {
-        let (v, i) = self.sums(run, terms, neuron, state);
-        self.settle(run, neuron, state, v, i)
+        let end = self.sums(run, terms, neuron, state);
+        if end.is_settled(self.dynamics) {
+            return Ok((end.membrane as i32, end.current as i32));
+        }
+        self.settle(run, neuron, state, (end.membrane, end.current))
     }
 
     /// Limits the state of a neuron at the end of a step with arrivals, and emits its spikes; returns the
-    /// state. `state` is what it was where `run` starts.
-    #[inline(always)]
+    /// state. `state` is what it was where `run` starts. For a neuron that may saturate or may have been above
+    /// threshold.
+    #[cold]
+    #[inline(never)]
     fn settle(
         &mut self,
         run: &Run,
         neuron: usize,
-        state: (i32, i32),
-        v1: i64,
-        i1: i64,
-    ) -> Result<(i32, i32), LogFull> {
-        let (v, i) = (v1 as i32, i1 as i32);
-        let fits = (i64::from(v) == v1) & (i64::from(i) == i1);
-        if fits & (v <= ONE) & !outside(v, i) {
-            return Ok((v, i));
-        }
-        self.settle_slowly(run, neuron, state, v1, i1)
-    }
-
-    /// As [`settle`](Self::settle), for a state that saturates or is above threshold.
-    #[cold]
-    #[inline(never)]
-    fn settle_slowly(
-        &mut self,
-        run: &Run,
-        neuron: usize,
         (v0, i0): (i32, i32),
-        v1: i64,
-        i1: i64,
+        (v1, i1): (i64, i64),
     ) -> Result<(i32, i32), LogFull> {
         let v1 = saturate(v1, STATE_LIMIT, &mut self.statistics.saturations);
         let i1 = saturate(i1, STATE_LIMIT, &mut self.statistics.saturations);
-        if v1 <= ONE {
-            return Ok((v1, i1));
-        }
         let mut composed = Coefficients::default();
         let before = self.dynamics.over_steps(run.steps - 1, &mut composed);
         let ([v0], [i0]) = Decay::forward(before).apply::<RUN_FRACTION, _>(Single, [v0], [i0]);
+        if v1 <= ONE && !self.may_cross(neuron, (v0, i0)) {
+            return Ok((v1, i1));
+        }
         let v_end = match self.arrivals {
-            [arrival] if V::LANES > 1 => {
+            [arrival] if V::LANES > 1 && v1 > ONE => {
                 let arriving = (self.weight(arrival, neuron), arrival.offset.into());
                 self.cross_once(neuron, arriving, (v0, i0), (v1, i1))?
             }
-            _ => self.cross_slowly(neuron, (v0, i0), v1)?,
+            _ => self.walk(neuron, (v0, i0), v1)?,
         };
         Ok((v_end, i1))
     }
 
-    /// Finds the ticks at which a neuron that is above threshold at the end of a step without arrivals has
-    /// crossed it, emits its spikes, and returns the membrane at the end of the step. `guess` is about the
-    /// first of these ticks.
+    /// Whether a neuron may be above threshold within a step with arrivals: whether the sum of all that raises its
+    /// membrane up to the end of the step is. (What a current adds to the membrane grows over a step.)
+    ///
+    /// "No" is certain.
+    #[inline(always)]
+    fn may_cross(&self, neuron: usize, (v0, i0): (i32, i32)) -> bool {
+        let product = |value: i32, over: &Coefficients| {
+            i64::from(value.max(0)).wrapping_mul(over.current_to_membrane.into()) >> 32
+        };
+        let mut bound = i64::from(v0.max(0)).wrapping_add(product(i0, self.dynamics.step()));
+        for arrival in self.arrivals {
+            let w = self.weight(arrival, neuron);
+            bound = bound.wrapping_add(product(w, self.dynamics.left(arrival)));
+        }
+        bound > i64::from(ONE - tables::ROUNDINGS)
+    }
+
+    /// Emits the spikes of a neuron in a step without arrivals, in which it may have been above threshold, and
+    /// returns the membrane at its end. `before` and `after` are the states at both ends.
     #[inline(always)]
     fn cross(
         &mut self,
         neuron: usize,
         (v0, i0): (i32, i32),
-        v1: i32,
-        guess: usize,
+        (v1, i1): (i32, i32),
     ) -> Result<i32, LogFull> {
         let ticks = self.dynamics.ticks();
         let above = |tick| {
@@ -472,15 +478,19 @@ impl<V: Vectors> Spiking<'_, '_, '_, V> {
             v0.wrapping_add(high(decay_of_membrane(over, v0, i0))) > ONE
         };
         // Nearly always the guess is at most one tick off, and the neuron spikes once.
-        let tick = if ticks < 4 {
-            None
-        } else if !above(guess) {
-            above(guess + 1).then_some(guess + 1)
-        } else if !above(guess - 1) {
-            Some(guess)
-        } else {
-            (!above(guess - 2)).then_some(guess - 1)
-        };
+        let mut tick = None;
+        if v1 > ONE && ticks >= 4 {
+            let (before, after) = (([v0], [i0]), ([v1], [i1]));
+            let [guess] = self.dynamics.guess(Single, 0..ticks, before, after);
+            let guess = guess as usize;
+            tick = if !above(guess) {
+                above(guess + 1).then_some(guess + 1)
+            } else if !above(guess - 1) {
+                Some(guess)
+            } else {
+                (!above(guess - 2)).then_some(guess - 1)
+            };
+        }
         if let Some(tick) = tick {
             let left = self.dynamics.over(ticks - tick).membrane_decay;
             let v_end = v1.wrapping_sub(decay(ONE, left));
@@ -492,88 +502,144 @@ impl<V: Vectors> Spiking<'_, '_, '_, V> {
                 return Ok(v_end);
             }
         }
-        self.cross_slowly(neuron, (v0, i0), v1)
+        self.walk(neuron, (v0, i0), v1)
     }
 
-    /// As [`cross`](Self::cross), however often the neuron spikes and whatever arrives.
+    /// Emits the spikes of a neuron in a step: one at each first tick at which its membrane is above threshold.
+    /// Returns the membrane at the end of the step. `v1` is what it would be there without a spike.
+    ///
+    /// Goes from arrival to arrival. Between two of them the membrane has at most one maximum: where the current
+    /// has fallen to it.
     #[cold]
     #[inline(never)]
-    fn cross_slowly(
-        &mut self,
-        neuron: usize,
-        (v0, i0): (i32, i32),
-        v1: i32,
-    ) -> Result<i32, LogFull> {
+    fn walk(&mut self, neuron: usize, (mut v, i0): (i32, i32), v1: i32) -> Result<i32, LogFull> {
         let ticks = self.dynamics.ticks();
-        let mut crossed = [0usize; MAX_SPIKES_PER_STEP];
+        let (mut at, mut i, mut v_end) = (0, i64::from(i0), v1);
         let mut count = 0;
-        // The last tick known to be at or below threshold, and V there.
-        let mut behind = (0, v0);
-        let mut v_end = v1;
-        // A crossing at the last tick leaves no tick to cross again.
-        while v_end > ONE && behind.0 < ticks {
+        // On a PE there is no code memory for it, and few spikes arrive.
+        let in_order = V::LANES > 1 && self.arrivals.len() <= MOST_IN_ORDER;
+        let (mut few, mut many);
+        let mut keys: &[u64] = if !in_order {
+            &[]
+        } else if self.arrivals.len() <= ARRIVALS_PER_FOLD {
+            few = [0; ARRIVALS_PER_FOLD];
+            self.in_order(neuron, &mut few)
+        } else {
+            many = [0; MOST_IN_ORDER];
+            self.in_order(neuron, &mut many)
+        };
+        // A spike at the last tick leaves no tick to spike again.
+        while at < ticks {
+            let (arrived, until) = if in_order {
+                next_in_order(&mut keys, at, ticks)
+            } else {
+                self.arrivals_at(neuron, at)
+            };
+            let saturations = &mut self.statistics.saturations;
+            let start = (
+                v,
+                saturate(i.wrapping_add(arrived), WALK_LIMIT, saturations),
+            );
+            let length = until - at;
+            let (mut v_until, i_until) = self.state_after(length, start);
+            if until == ticks {
+                v_until = v_end;
+            }
+            let end = (v_until, i_until);
+            // Most only rise to a value below the threshold, or fall.
+            let rises = start.1 > start.0;
+            let above = if v_until > ONE {
+                Some((length, v_until))
+            } else if rises && i_until < v_until {
+                self.find_above(start, length, end)
+            } else {
+                None
+            };
+            let Some(above) = above else {
+                (at, v, i) = (until, v_until, i_until.into());
+                continue;
+            };
             if count == self.dynamics.spikes_per_step() {
                 self.statistics.suppressed_spikes += 1;
                 break;
             }
-            let above = (ticks, v_end);
-            let (tick, v) = crossing(behind, above, |tick| {
-                let v = self.membrane_at(neuron, v0, i0, tick, &crossed[..count]);
-                // Within a step V may pass the limit of the state.
-                v.clamp(i64::from(-2 * STATE_LIMIT), i64::from(2 * STATE_LIMIT - 1)) as i32
-            });
-            let slope = self.current_at(neuron, i0, tick) - i64::from(ONE);
+            let (tick, v_tick) = crossing((0, v), above, |tick| self.state_after(tick, start).0);
+            let (_, i_tick) = self.state_after(tick, start);
+            let slope = i64::from(i_tick.wrapping_sub(ONE));
             let slope = saturate(slope, STATE_LIMIT, &mut self.statistics.saturations);
-            self.spike(neuron, tick, slope)?;
-            crossed[count] = tick;
+            at += tick;
+            self.spike(neuron, at, slope)?;
             count += 1;
-            behind = (tick, v.wrapping_sub(ONE));
-            v_end -= decay(ONE, self.dynamics.over(ticks - tick).membrane_decay);
+            (v, i) = (v_tick.wrapping_sub(ONE), i_tick.into());
+            v_end = v_end.wrapping_sub(decay(ONE, self.dynamics.over(ticks - at).membrane_decay));
         }
         Ok(v_end)
     }
 
-    /// `V(f) = em[f] V0 + kf[f] I0 + Σ w kf[f-f_a] - Σ em[f-f_k]` over arrivals and own spikes
-    /// before tick f.
+    /// A tick between two at which a neuron left to itself rises, and falls, below the threshold, where it is above,
+    /// and its membrane there; `None` if there is none. `end` is its state after `length` ticks.
     #[inline(always)]
-    fn membrane_at(&self, neuron: usize, v0: i32, i0: i32, tick: usize, crossed: &[usize]) -> i64 {
-        let mut whole = i64::from(v0);
-        let mut fraction = decay_of_membrane(self.dynamics.over(tick), v0, i0);
-        for arrivals in self.arrivals.chunks(ARRIVALS_PER_FOLD) {
-            for arrival in arrivals {
-                // Nothing is added by what arrives later: over no ticks the coefficient is zero.
-                let ticks = tick.saturating_sub(usize::from(arrival.offset));
-                let coefficient = i64::from(self.dynamics.over(ticks).current_to_membrane);
-                // At most 32 products of 2^25 with 2^31 beside those of the state: below 2^62.
-                let w = i64::from(self.weight(arrival, neuron));
-                fraction = fraction.wrapping_add(w.wrapping_mul(coefficient));
-            }
-            whole = whole.wrapping_add(fraction >> 32);
-            fraction &= 0xFFFF_FFFF;
+    fn find_above(
+        &self,
+        start: (i32, i32),
+        length: usize,
+        end: (i32, i32),
+    ) -> Option<(usize, i32)> {
+        if !self.dynamics.may_peak_above(start, length, end) {
+            return None;
         }
-        let rounded = whole.wrapping_add(fraction.wrapping_add(HALF) >> 32);
-        crossed.iter().fold(rounded, |v, &at| {
-            v - i64::from(decay(ONE, self.dynamics.over(tick - at).membrane_decay))
-        })
+        // The maximum lies between a tick at which it rises and one at which it falls.
+        let (mut rises, mut falls) = (0, length);
+        while falls - rises > 1 {
+            let middle = usize::midpoint(rises, falls);
+            let (v, i) = self.state_after(middle, start);
+            if v > ONE {
+                return Some((middle, v));
+            }
+            if i > v {
+                rises = middle;
+            } else {
+                falls = middle;
+            }
+        }
+        None
     }
 
-    /// `I(f) = es[f] I0 + Σ w es[f-f_a]` over arrivals before tick f.
-    fn current_at(&self, neuron: usize, i0: i32, tick: usize) -> i64 {
-        let es = self.dynamics.over(tick).current_decay;
-        if self.arrivals.is_empty() {
-            return decay(i0, es).into();
+    /// The state of a neuron left to itself, after so many ticks of a step.
+    #[inline(always)]
+    fn state_after(&self, ticks: usize, (v, i): (i32, i32)) -> (i32, i32) {
+        // Within [`WALK_LIMIT`] the sum of both products is below 2^63, and the membrane stays between itself
+        // and the current.
+        let over = self.dynamics.over(ticks);
+        let v_after = v.wrapping_add(high(decay_of_membrane(over, v, i)));
+        (v_after, decay(i, over.current_decay))
+    }
+
+    /// The arrivals in the order of time: their offsets, and below these their weights.
+    #[inline(always)]
+    fn in_order<'k>(&self, neuron: usize, keys: &'k mut [u64]) -> &'k [u64] {
+        let keys = &mut keys[..self.arrivals.len()];
+        for (key, arrival) in keys.iter_mut().zip(self.arrivals) {
+            let weight = self.weight(arrival, neuron).cast_unsigned();
+            *key = u64::from(arrival.offset) << 32 | u64::from(weight);
         }
-        let mut i = Wide::new(i0);
-        i.add_product(i0, es);
+        keys.sort_unstable();
+        keys
+    }
+
+    /// The sum of the weights that arrive at a neuron at a tick, and when the next ones do, or the step ends.
+    #[inline(always)]
+    fn arrivals_at(&self, neuron: usize, at: usize) -> (i64, usize) {
+        let (mut sum, mut next) = (0i64, self.dynamics.ticks());
         for arrival in self.arrivals {
             let offset = usize::from(arrival.offset);
-            if offset < tick {
-                let w = self.weight(arrival, neuron);
-                i.add_whole(w);
-                i.add_product(w, self.dynamics.over(tick - offset).current_decay);
+            if offset == at {
+                sum = sum.wrapping_add(self.weight(arrival, neuron).into());
+            } else if offset > at {
+                next = next.min(offset);
             }
         }
-        i.rounded()
+        (sum, next)
     }
 
     #[inline(always)]
@@ -594,6 +660,21 @@ impl<V: Vectors> Spiking<'_, '_, '_, V> {
             slope,
         )
     }
+}
+
+/// As [`Spiking::arrivals_at`]; takes them from the front of `keys`.
+#[inline(always)]
+fn next_in_order(keys: &mut &[u64], at: usize, ticks: usize) -> (i64, usize) {
+    let mut sum = 0i64;
+    while let [key, later @ ..] = *keys {
+        let offset = (key >> 32) as usize;
+        if offset > at {
+            return (sum, offset);
+        }
+        sum = sum.wrapping_add((*key as i32).into());
+        *keys = later;
+    }
+    (sum, ticks)
 }
 
 /// What an arrival does to the neurons of a layer, up to the end of its step.
@@ -635,6 +716,31 @@ struct Sums {
     current: i64,
     fraction_membrane: i64,
     fraction_current: i64,
+    /// All positive weights.
+    positive: i64,
+}
+
+/// What [`Sums`] come to, rounded: a neuron at the end of a step, before its limits and its spikes.
+#[derive(Clone, Copy)]
+struct Arrived {
+    membrane: i64,
+    current: i64,
+    /// Sum of the positive weights that have arrived.
+    positive: i64,
+}
+
+impl Arrived {
+    /// Whether the neuron is within the limits of a state, and was not above threshold in the step.
+    #[inline(always)]
+    fn is_settled(&self, dynamics: &Dynamics<'_>) -> bool {
+        let (v, i) = (self.membrane as i32, self.current as i32);
+        // Of 32 arrivals at most, it fits where the current does.
+        let before = self.current.wrapping_sub(self.positive);
+        let fits = (i64::from(v) == self.membrane)
+            & (i64::from(i) == self.current)
+            & (i64::from(before as i32) == before);
+        fits & !outside(v, i) && !dynamics.peaks().may_have_been_above(v, before as i32)
+    }
 }
 
 impl Sums {
@@ -652,6 +758,7 @@ impl Sums {
                 .wrapping_mul(run.membrane_decay.into())
                 .wrapping_add(i.wrapping_mul(run.current_to_membrane.into())),
             fraction_current: i.wrapping_mul(run.current_decay.into()),
+            positive: 0,
         }
     }
 
@@ -664,6 +771,7 @@ impl Sums {
         self.fraction_current = self.fraction_current.wrapping_add(product(term.current));
         self.fraction_membrane = self.fraction_membrane.wrapping_add(product(term.membrane));
         self.current = self.current.wrapping_add(w);
+        self.positive = self.positive.wrapping_add(w.max(0));
     }
 
     /// Adds the whole part of the products to the whole numbers.
@@ -675,14 +783,15 @@ impl Sums {
         self.fraction_membrane &= 0xFFFF_FFFF;
     }
 
-    /// Membrane and current, rounded.
+    /// What they come to.
     #[inline(always)]
-    fn rounded(self) -> (i64, i64) {
+    fn rounded(self) -> Arrived {
         let round = |fraction: i64| fraction.wrapping_add(HALF) >> 32;
-        (
-            self.membrane.wrapping_add(round(self.fraction_membrane)),
-            self.current.wrapping_add(round(self.fraction_current)),
-        )
+        Arrived {
+            membrane: self.membrane.wrapping_add(round(self.fraction_membrane)),
+            current: self.current.wrapping_add(round(self.fraction_current)),
+            positive: self.positive,
+        }
     }
 }
 
@@ -779,7 +888,7 @@ mod tests {
     use super::*;
     use crate::numeric::WEIGHT_LIMIT;
     use crate::state::{Activity, scratch_len};
-    use crate::tables::{self, Coefficients, PEAKS, Peak, Tables};
+    use crate::tables::{Coefficients, PEAKS, Peak, Tables};
     use crate::vector::Arrays;
 
     const TICKS: usize = 16;
@@ -877,7 +986,9 @@ mod tests {
                 prop_assert_eq!(i[n], finish(current));
                 prop_assert_eq!(v[n], finish(membrane));
             }
-            prop_assert_eq!(statistics.saturations, saturations);
+            // More than 32 may leave the range within the step, too.
+            let within = arrivals.len() > ARRIVALS_PER_FOLD && statistics.saturations > saturations;
+            prop_assert!(within || statistics.saturations == saturations);
         }
     }
 

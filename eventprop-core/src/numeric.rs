@@ -45,7 +45,7 @@ pub const LOSS_FRACTION: u32 = 15;
 pub const MAX_NEURONS: usize = 4095;
 /// Half of a unit in the last place, for products that carry 32 more fraction bits than the result.
 pub const HALF: i64 = 1 << 31;
-/// Arrivals whose products may be added to one `i64` before [`Wide::fold`] is due.
+/// Arrivals whose products may be added to one `i64` before their whole part is to be taken out.
 ///
 /// A product of a weight (at most 2^25) with a coefficient (at most 2^31) is at most 2^56; 32 of them
 /// and the products of the state (at most 2^29 · 2^31 each) stay below 2^62.
@@ -136,48 +136,6 @@ pub(crate) fn decay(value: i32, decay: i32) -> i32 {
     value.wrapping_add(scale(value, decay))
 }
 
-/// Sum of products of values with coefficients and of whole values, exact for any number of terms.
-#[derive(Clone, Copy, Default)]
-pub(crate) struct Wide {
-    whole: i64,
-    fraction: i64,
-}
-
-impl Wide {
-    #[inline(always)]
-    pub(crate) fn new(whole: i32) -> Self {
-        Self {
-            whole: i64::from(whole),
-            fraction: 0,
-        }
-    }
-
-    #[inline(always)]
-    pub(crate) fn add_product(&mut self, value: i32, coefficient: i32) {
-        // The fraction is below 2^32 after each fold, a product at most 2^62.
-        self.add_fraction(i64::from(value).wrapping_mul(coefficient.into()));
-    }
-
-    /// Adds a sum of products (32 fraction bits) of at most 2^62.
-    #[inline(always)]
-    pub(crate) fn add_fraction(&mut self, sum: i64) {
-        self.fraction = self.fraction.wrapping_add(sum);
-        self.whole += self.fraction >> 32;
-        self.fraction &= 0xFFFF_FFFF;
-    }
-
-    #[inline(always)]
-    pub(crate) fn add_whole(&mut self, value: i32) {
-        self.whole += i64::from(value);
-    }
-
-    #[inline(always)]
-    pub(crate) fn rounded(self) -> i64 {
-        // The fraction is below 2^32.
-        self.whole + (self.fraction.wrapping_add(HALF) >> 32)
-    }
-}
-
 /// An error sum (F38) as an error (F18), to nearest; saturates, counted.
 #[inline]
 #[must_use]
@@ -249,18 +207,6 @@ mod tests {
             let limit = i128::from(ADJOINT_LIMIT);
             let want = exact.div_euclid(i128::from(slope)).clamp(-limit, limit) as i64;
             prop_assert!((got - want).abs() <= 1, "{numerator} / {slope}: {got}, not {want}");
-        }
-
-        /// A sum of any terms in any order equals the sum in 128 bits, rounded once.
-        #[test]
-        fn wide_sums_are_exact(terms in prop::collection::vec((any::<i32>(), any::<i32>()), 0..200), whole in any::<i32>()) {
-            let mut sum = Wide::new(whole);
-            let mut exact = i128::from(whole) << 32;
-            for &(value, coefficient) in &terms {
-                sum.add_product(value, coefficient);
-                exact += i128::from(value) * i128::from(coefficient);
-            }
-            prop_assert_eq!(i128::from(sum.rounded()), (exact + i128::from(HALF)) >> 32);
         }
 
         #[test]

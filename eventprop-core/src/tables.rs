@@ -92,11 +92,13 @@ pub const fn run_entries(steps: usize) -> usize {
 }
 
 /// Length of [`Tables::peaks`]: a line for each of three ranges of the ratio of membrane to current, from 0
-/// to a quarter, to a half, and to 1.
-pub const PEAKS: usize = 3;
+/// to a quarter, to a half, and to 1; and one for a look back over a step.
+pub const PEAKS: usize = 4;
 
-/// A line of the bound of the highest membrane that a neuron left to itself reaches at the end of a step:
-/// `membrane · V + current · I`, both factors with 30 fraction bits, rounded up.
+/// A line of a bound of the membrane: `membrane · V + current · I`, both factors with 29 fraction bits.
+///
+/// The first three bound the highest membrane that a neuron left to itself will reach at any time, the last
+/// one the highest that it may have had within the step that it is at the end of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default, bytemuck::Pod, bytemuck::Zeroable)]
 #[repr(C)]
 pub struct Peak {
@@ -107,12 +109,15 @@ pub struct Peak {
 }
 
 /// Fraction bits of a [`Peak`].
-const PEAK_FRACTION: u32 = 30;
+const PEAK_FRACTION: u32 = 29;
 
-/// What a bound of the membrane must stay below for a neuron to be left alone (F18: the upper word of a
+/// What a bound of the membrane must stay below for a neuron to be left alone (F17: the upper word of a
 /// product of F20 with a factor): the threshold, less more than what the roundings of its state may add up
 /// to. (A constant that a Cortex-M4 compares with in one instruction.)
-const PEAK_LIMIT: i32 = (numeric::ONE - (1 << 12)) >> 2;
+const PEAK_LIMIT: i32 = (numeric::ONE - ROUNDINGS) >> 3;
+
+/// More units in the last place than all roundings may add to a membrane while a neuron is left alone.
+pub(crate) const ROUNDINGS: i32 = 1 << 12;
 
 /// One unit in the last place of a coefficient over ticks.
 const INVERSE_UNIT: f32 = 1.0 / 4_294_967_296.0;
@@ -190,26 +195,29 @@ pub fn fill_runs(
     }
 }
 
-/// Bounds of the membrane of a neuron left to itself. The numbers are those that [`fill`] has
-/// accepted.
+/// Bounds of the membrane of a neuron. The numbers are those that [`fill`] has accepted.
 ///
-/// The highest membrane at the end of a step, `max_d em(d) V + kf(d) I`, is a convex function of V/I,
-/// times I: between two points it lies below the line through them.
+/// The highest membrane of a neuron left to itself, `max_h em(h) V + kf(h) I`, is a convex function of V/I,
+/// times I: between two points it lies below the line through them. It is reached where the current has fallen
+/// to the membrane.
+///
+/// For the look back, with `k(h) = -kf(-h)`: a time h before the end of a step, the membrane was
+/// `em(-h) V - k(h) I = (em(-h) - k(h)) V + k(h) (V - I)`, if nothing arrived in between. The first factor
+/// falls from 1 as h grows and stays above zero, and k grows, so `V + k (V - I)` with the k of a whole step is a
+/// bound where V >= 0 and `V >= I`; a V below zero counts as zero. Where weights arrived, each positive one is
+/// to be taken off I: that raises the membrane before by at most k times the weight.
 #[must_use]
 pub fn peaks(step_ms: f64, tau_membrane_ms: f64, tau_synapse_ms: f64) -> [Peak; PEAKS] {
     let peak = |ratio: f64| {
-        let mut highest = 0.0;
-        // Rises to its only maximum, and falls behind it.
-        for d in 1.. {
-            let h = step_ms * f64::from(d);
-            let (em, _, kf, _) = factors(h, tau_membrane_ms, tau_synapse_ms);
-            let membrane = (em + 1.0) * ratio + kf;
-            if membrane <= highest {
-                break;
-            }
-            highest = membrane;
-        }
-        highest
+        // The current falls to the membrane where exp(-h/tau_s + h/tau_m) = 1 - faster (1 - ratio).
+        let faster = 1.0 - tau_synapse_ms / tau_membrane_ms;
+        let h = if faster == 0.0 {
+            tau_synapse_ms * (1.0 - ratio)
+        } else {
+            -tau_synapse_ms * libm::log1p(-faster * (1.0 - ratio)) / faster
+        };
+        let (em, _, kf, _) = factors(h, tau_membrane_ms, tau_synapse_ms);
+        (em + 1.0) * ratio + kf
     };
     let up = |x: f64| libm::ceil(x * f64::from(1u32 << PEAK_FRACTION)) as i32;
     let line = |left: f64, right: f64| {
@@ -220,7 +228,12 @@ pub fn peaks(step_ms: f64, tau_membrane_ms: f64, tau_synapse_ms: f64) -> [Peak; 
             current: up(low - slope * left),
         }
     };
-    [line(0.0, 0.25), line(0.25, 0.5), line(0.5, 1.0)]
+    let (_, _, back, _) = factors(-step_ms, tau_membrane_ms, tau_synapse_ms);
+    let look_back = Peak {
+        membrane: up(1.0 - back),
+        current: up(back),
+    };
+    [line(0.0, 0.25), line(0.25, 0.5), line(0.5, 1.0), look_back]
 }
 
 fn coefficients(h: f64, tau_membrane: f64, tau_synapse: f64, fraction_bits: u32) -> Coefficients {
@@ -421,12 +434,43 @@ impl<'t> Dynamics<'t> {
         over
     }
 
-    /// Whether a neuron that is left to itself may be above threshold at the end of a later step.
+    /// Whether a neuron that is left to itself may be above threshold at any later time.
     ///
     /// "No" is certain; "yes" is a bound by [`Peak`]s.
     #[inline(always)]
     pub(crate) fn may_rise(&self, membrane: i32, current: i32) -> bool {
         self.peaks().may_rise(membrane, current)
+    }
+
+    /// Whether a neuron left to itself that is not above threshold at either end of so many ticks of a step may
+    /// be in between: whether it has a maximum there, and two lines meet above the threshold that the membrane
+    /// stays below: from the start with `V + (I - V) h/tau_m`, and from the end with `V + (V - I) k h/dt` for the k
+    /// of [`peaks`] (which is convex).
+    ///
+    /// "No" is certain.
+    #[inline(always)]
+    pub(crate) fn may_peak_above(
+        &self,
+        (v0, i0): (i32, i32),
+        ticks: usize,
+        (v1, i1): (i32, i32),
+    ) -> bool {
+        if i0 <= v0 || i1 >= v1 {
+            return false;
+        }
+        // The states at both ends are rounded, and single precision has 24 bits.
+        const LIMIT: i32 = numeric::ONE - (1 << 6);
+        const UNIT: f32 = 1.0 / (1u32 << PEAK_FRACTION) as f32;
+        let decay = self.over(ticks).membrane_decay as f32 * INVERSE_UNIT;
+        let [.., look_back] = self.peaks().0;
+        let difference = |a: i32, b: i32| a.wrapping_sub(b) as f32;
+        // exp(h/tau_m) - 1 is more than h/tau_m.
+        let rise = (i0 as f32 - v0 as f32) * (-decay / (1.0 + decay));
+        let fall = (v1 as f32 - i1 as f32) * (look_back.current as f32 * -UNIT);
+        // The parts of the ticks after which the lines reach the threshold.
+        let from_start = difference(LIMIT, v0) / rise;
+        let from_end = difference(LIMIT, v1) / fall * (self.ticks() as f32 / ticks as f32);
+        from_start + from_end <= 1.0 + 1.0 / 4096.0
     }
 
     /// Where a neuron's membrane can get.
@@ -449,7 +493,7 @@ impl Peaks<'_> {
     /// [`Dynamics::may_rise`].
     #[inline(always)]
     pub(crate) fn may_rise(&self, v: i32, i: i32) -> bool {
-        let [first, second, third] = self.0;
+        let [first, second, third, _] = self.0;
         // Where it matters, the membrane is at most 2^20.
         let line = if i > v.max(0).wrapping_mul(4) {
             first
@@ -462,6 +506,16 @@ impl Peaks<'_> {
         v > numeric::ONE || (i > v && line.exceeds(v, i))
     }
 
+    /// Whether a neuron at the end of a step may have been above threshold within it: `v` is its membrane there,
+    /// `i` its current less the positive weights that have arrived since the time in question.
+    ///
+    /// "No" is certain.
+    #[inline(always)]
+    pub(crate) fn may_have_been_above(&self, v: i32, i: i32) -> bool {
+        let [.., look_back] = self.0;
+        v > numeric::ONE || look_back.exceeds(v, i)
+    }
+
     /// [`Dynamics::may_rise`] of many neurons, as a mask: all lines, and a choice.
     #[inline(always)]
     pub(crate) fn may_rise_in<V: Vectors>(
@@ -470,24 +524,76 @@ impl Peaks<'_> {
         membrane: V::Words,
         current: V::Words,
     ) -> V::Words {
-        let [first, second, third] = self.0;
+        let [first, second, third, _] = self.0;
+        let third = (x.all(third.membrane), x.all(third.current));
+        let exceeds = Self::exceeds_in(x, [first, second], third, membrane, current);
+        let rises = x.and(x.greater(current, membrane), exceeds);
+        x.or(x.greater(membrane, x.all(numeric::ONE)), rises)
+    }
+
+    /// [`may_have_been_above`](Self::may_have_been_above) of many neurons that are not above threshold, as a mask.
+    #[inline(always)]
+    pub(crate) fn may_have_been_above_in<V: Vectors>(
+        &self,
+        x: V,
+        membrane: V::Words,
+        current: V::Words,
+    ) -> V::Words {
+        let [.., look_back] = self.0;
+        let bound = x.sum(
+            x.product(x.larger(membrane, x.all(0)), x.all(look_back.membrane)),
+            x.product(current, x.all(look_back.current)),
+        );
+        x.greater(x.upper(bound), x.all(PEAK_LIMIT))
+    }
+
+    /// [`may_rise_in`](Self::may_rise_in), and of neurons that fall
+    /// [`may_have_been_above_in`](Self::may_have_been_above_in): one of both has to be asked of each.
+    #[inline(always)]
+    pub(crate) fn both_in<V: Vectors>(
+        &self,
+        x: V,
+        membrane: V::Words,
+        current: V::Words,
+    ) -> (V::Words, V::Words) {
+        let [first, second, third, look_back] = self.0;
+        let rising = x.greater(current, membrane);
+        let pick = |third, look_back| x.choose(rising, x.all(third), x.all(look_back));
+        let last = (
+            pick(third.membrane, look_back.membrane),
+            pick(third.current, look_back.current),
+        );
+        let exceeds = Self::exceeds_in(x, [first, second], last, membrane, current);
+        let rises = x.and(rising, exceeds);
+        (
+            x.or(x.greater(membrane, x.all(numeric::ONE)), rises),
+            x.subtract(exceeds, rises),
+        )
+    }
+
+    /// Whether the bound is above the limit, by the first line where the membrane is below a quarter of the current,
+    /// the second one where it is below half of it, else by the last.
+    #[inline(always)]
+    fn exceeds_in<V: Vectors>(
+        x: V,
+        [first, second]: [&Peak; 2],
+        last: (V::Words, V::Words),
+        membrane: V::Words,
+        current: V::Words,
+    ) -> V::Words {
         let v = x.larger(membrane, x.all(0));
         let twice = x.add(v, v);
         let above_half = x.greater(current, twice);
         let above_quarter = x.greater(current, x.add(twice, twice));
-        let pick = |first, second, third| {
-            let later = x.choose(above_half, x.all(second), x.all(third));
+        let pick = |first, second, last| {
+            let later = x.choose(above_half, x.all(second), last);
             x.choose(above_quarter, x.all(first), later)
         };
         let bound = x.sum(
-            x.product(v, pick(first.membrane, second.membrane, third.membrane)),
-            x.product(current, pick(first.current, second.current, third.current)),
+            x.product(v, pick(first.membrane, second.membrane, last.0)),
+            x.product(current, pick(first.current, second.current, last.1)),
         );
-        let exceeds = x.greater(x.upper(bound), x.all(PEAK_LIMIT));
-        x.or(
-            x.greater(membrane, x.all(numeric::ONE)),
-            x.and(x.greater(current, membrane), exceeds),
-        )
+        x.greater(x.upper(bound), x.all(PEAK_LIMIT))
     }
 }
 
@@ -495,7 +601,8 @@ impl Peak {
     /// Whether the bound is above the limit.
     #[inline(always)]
     fn exceeds(&self, membrane: i32, current: i32) -> bool {
-        // States are at most 2^29, factors 2^30. A membrane below zero reaches no more than one at zero.
+        // Membranes are at most 2^29, currents 2^31, factors 2^31: each product is at most 2^62, less a little. A
+        // membrane below zero reaches no more than one at zero.
         let product = |state: i32, factor: i32| i64::from(state).wrapping_mul(factor.into());
         let bound = product(membrane.max(0), self.membrane);
         (bound.wrapping_add(product(current, self.current)) >> 32) as i32 > PEAK_LIMIT
