@@ -474,7 +474,7 @@ fn limits<'s>(samples: impl Iterator<Item = &'s EncodedSample>) -> SampleLimits 
 fn outcome(result: &SampleResult) -> Outcome {
     let flag = |bit| result.flags & bit != 0;
     Outcome {
-        loss: flag(SampleResult::HAS_LOSS).then_some(result.loss),
+        loss: result.loss,
         prediction: (result.prediction != SampleResult::NONE).then_some(result.prediction),
         correct: flag(SampleResult::CORRECT),
         correct_with_ties: flag(SampleResult::CORRECT_WITH_TIES),
@@ -606,7 +606,7 @@ impl<E: Executor> Backend for OnChip<E> {
                 .iter()
                 .map(|first| (first.ticks != SILENT).then_some(first.ticks))
                 .collect(),
-            loss: outcome.loss.map(loss_to_f64),
+            loss: loss_to_f64(outcome.loss.into()),
         })
     }
 
