@@ -128,6 +128,8 @@ pub struct OnChip<E> {
     failed: bool,
     /// What the chip had counted when a run was not to count.
     spikes: Vec<u64>,
+    /// A run has ended, so the programs have written what they count.
+    counted: bool,
 }
 
 /// Where things are in the chip's DRAM.
@@ -185,6 +187,7 @@ impl<E: Executor> OnChip<E> {
             lengths,
             failed: false,
             spikes: vec![0; dims],
+            counted: false,
         })
     }
 
@@ -304,6 +307,7 @@ impl<E: Executor> OnChip<E> {
             self.failed = true;
             return Err(error);
         }
+        self.counted = true;
         let mut results = vec![
             SampleResult {
                 loss: 0,
@@ -751,6 +755,9 @@ impl<E: Executor> Backend for OnChip<E> {
 
     fn counters(&mut self) -> Result<Counters> {
         let mut counters = Counters::default();
+        if !self.counted {
+            return Ok(counters);
+        }
         for placement in &self.mapping.placements {
             let status = self.status(placement)?;
             add_statistics(
