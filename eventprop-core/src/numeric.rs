@@ -10,7 +10,9 @@
 //! | decay − 1, coupling | `i32` | 32 | none | −0.5 to 0.5 | rounded to nearest when the table is made |
 //! | time of an event | `u32` | – | ticks | 0 to steps · Q | exact |
 //! | probability | `u32` | 31 | none | 0 to 1 | to nearest |
-//! | loss | `i64` | 15 | none | exact sum | format of the chip's exponential unit (s16.15) |
+//! | loss | `i64` | 15 | none | 0 to 2^30 | format of the chip's exponential unit (s16.15); exact sum, in 128 bits on the host |
+//! | exp(t/tau1) | `i64` | 15 | none | 1 to e^20 | of two factors beyond e^11, rounded once |
+//! | alpha, alpha/tau1 | `u32` | 32 | none, 1/ms | 0 to 1, 0 to 0.5 | to nearest |
 //! | optimiser's moments, learning rate | `f32` | – | | | IEEE single, one rounding per operation, nothing contracted |
 //!
 //! "To nearest" is `floor(x + 1/2)`: one addition before the shift, on every machine.

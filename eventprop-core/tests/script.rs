@@ -6,7 +6,7 @@
 
 use eventprop_core::event::{Checksum, MAX_NEIGHBOURS};
 use eventprop_core::log::Event;
-use eventprop_core::loss::{SILENT, TimeToFirstSpike};
+use eventprop_core::loss::{SILENT, Silence, TimeToFirstSpike};
 use eventprop_core::program::input::{self, Input, sample};
 use eventprop_core::program::loss::{self, Loss, SampleResult};
 use eventprop_core::program::memory::Region;
@@ -307,7 +307,8 @@ const ALPHA: f64 = 0.003;
 
 fn time_to_first_spike() -> TimeToFirstSpike {
     let tick_ms = 1.0 / f64::from(1 << TICK_BITS);
-    TimeToFirstSpike::new(TAU0, TAU1, ALPHA, tick_ms, None, false).unwrap()
+    let end = (LOSS_STEPS as u32) << TICK_BITS;
+    TimeToFirstSpike::new(TAU0, TAU1, ALPHA, tick_ms, end, Silence::default()).unwrap()
 }
 
 /// A loss PE that reaches the PE before it and the optimiser directly; their places.
@@ -413,16 +414,16 @@ fn loss_collects_first_spikes_and_sends_errors() {
         p0 / TAU0 + ALPHA / TAU1 * (t1 / TAU1).exp(),
     );
     let expected_loss = -(1.0 - p0).ln() + ALPHA * ((t1 / TAU1).exp() - 1.0);
-    near(outcome.loss.unwrap() as f64 / 32768.0, expected_loss);
+    near(outcome.loss as f64 / 32768.0, expected_loss);
 
     // Stretches are acknowledged once a window of them is consumed, busy transmitter or not. The backward
     // pass starts at the last step with events, and its errors name the events that they are for: the
     // second of that step, then the first of the one before.
     let result = SampleResult {
-        loss: outcome.loss.unwrap(),
+        loss: outcome.loss,
         prediction: 1,
         label: 1,
-        flags: SampleResult::HAS_LOSS | SampleResult::CORRECT | SampleResult::CORRECT_WITH_TIES,
+        flags: SampleResult::CORRECT | SampleResult::CORRECT_WITH_TIES,
     };
     let (error_0, error_1) = (error(0, 1, errors[0]), error(1, 0, errors[1]));
     let script = Script::new().receive(step_0[0]).send_busy();
@@ -455,8 +456,9 @@ fn loss_collects_first_spikes_and_sends_errors() {
         .send(to(), acknowledge(4));
     assert_eq!(go(&mut loss, script), Progress::Idle);
     assert_eq!((loss.step(), loss.waiting()), (3, missing(4)));
+    let constant = 2_f64.ln() + ALPHA * ((LOSS_STEPS as f64 / TAU1).exp() - 1.0);
     let result = SampleResult {
-        loss: 0,
+        loss: (constant * 32768.0).round() as i64,
         prediction: 1,
         label: 0,
         flags: SampleResult::LABEL_SILENT,

@@ -28,6 +28,7 @@ use std::fmt::Display;
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 
+use eventprop_core::loss::LATEST;
 use eventprop_core::neuron::MAX_SPIKES_PER_STEP;
 use eventprop_core::tables::MAX_TICK_BITS;
 use sha2::{Digest, Sha256};
@@ -1029,9 +1030,14 @@ impl Experiment {
 
         let l = &self.loss;
         within("loss.tau0_ms", l.tau0_ms, 0.001..=10_000.0)?;
-        // Below, the early-spike term would exceed every format at the end of the sample.
-        let shortest = f64::from(n.steps) * n.step_ms / 20.0;
-        within("loss.tau1_ms", l.tau1_ms, shortest..=100_000.0)?;
+        let shortest = f64::from(n.steps) * n.step_ms / LATEST;
+        within("loss.tau1_ms", l.tau1_ms, shortest..=100_000.0).map_err(|problem| Problem {
+            error: problem.error.hint(format!(
+                "the term for early spikes is computed up to {LATEST} times tau1_ms: take fewer steps, or a \
+                 larger tau1_ms"
+            )),
+            ..problem
+        })?;
         within("loss.alpha", l.alpha, 0.0..=1.0)?;
 
         let o = &self.optimizer;
@@ -1303,6 +1309,10 @@ mod tests {
             (
                 "[network]\nstep_ms = 4",
                 "/data/e.toml:2:11: network.step_ms is 4; with tau_synapse_ms = 5 at most 3.466 is allowed, so that nothing decays by more than half in a step",
+            ),
+            (
+                "[network]\nsteps = 130\n[loss]\ntau1_ms = 6.4",
+                "/data/e.toml:4:11: loss.tau1_ms is 6.4; it must be from 6.5 to 100000\n  hint: the term for early spikes is computed up to 20 times tau1_ms: take fewer steps, or a larger tau1_ms",
             ),
             (
                 "[network]\nsteps = 2048",

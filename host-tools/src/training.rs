@@ -118,6 +118,10 @@ pub struct EpochRecord {
     pub train: Tally,
     /// Counts over the validation samples after the epoch.
     pub validation: Tally,
+    /// Values that were cut to their format's limits, training and validating.
+    pub saturations: u64,
+    /// Spikes beyond the limit of one neuron in one step, training and validating.
+    pub suppressed_spikes: u64,
 }
 
 /// The weights that were best on the validation samples.
@@ -166,6 +170,8 @@ pub struct State {
     pub best: Option<Best>,
     /// What the backends of this run have counted.
     pub counters: Counters,
+    /// What they had counted when the running epoch began.
+    pub counters_before_epoch: Counters,
     /// Samples trained on.
     pub samples: u64,
     /// Seconds spent on training minibatches.
@@ -358,13 +364,17 @@ impl Session<'_> {
         let validation = self
             .backend
             .evaluate(Split::Validation, 0..plan.sets.validation.len())?;
+        let counters = self.counters()?;
         let state = &mut self.state;
+        let before = std::mem::replace(&mut state.counters_before_epoch, counters);
         let last = state.minibatch.saturating_sub(1) as usize;
         let record = EpochRecord {
             epoch: state.epoch + 1,
             learning_rate: plan.learning_rate(state.epoch, last),
             train: std::mem::take(&mut state.tally),
             validation,
+            saturations: counters.saturations - before.saturations,
+            suppressed_spikes: counters.suppressed_spikes - before.suppressed_spikes,
         };
         state.epoch += 1;
         state.minibatch = 0;
@@ -384,8 +394,16 @@ impl Session<'_> {
         Ok(())
     }
 
+    /// What the backends of this run have counted so far.
+    fn counters(&mut self) -> Result<Counters> {
+        let mut counters = self.earlier;
+        counters.add(&self.backend.counters()?);
+        Ok(counters)
+    }
+
     /// Brings the state up to date with the backend.
     fn collect(&mut self) -> Result<()> {
+        self.state.counters = self.counters()?;
         let state = &mut self.state;
         state.weights = self.backend.weights()?;
         state.optimizer = Some(self.backend.optimizer_state()?);
@@ -393,8 +411,6 @@ impl Session<'_> {
         if self.trained || state.gradients.is_empty() {
             state.gradients = self.backend.gradients()?;
         }
-        state.counters = self.earlier;
-        state.counters.add(&self.backend.counters()?);
         state.wall_seconds = self.earlier_seconds + self.started.elapsed().as_secs_f64();
         Ok(())
     }
@@ -487,7 +503,6 @@ mod tests {
                 samples: samples as u64,
                 correct: u64::from(hash) % samples as u64,
                 loss: f64::from(hash % 97),
-                loss_samples: samples as u64,
                 ..Tally::default()
             }
         }

@@ -16,7 +16,7 @@
 //! | `loss` | `kind` = `"ttfs_cross_entropy"`, `tau0_ms`, `tau1_ms`, `alpha`, `silent_output_time_ms` (`null`: a silent output is left out) |
 //! | `weights` | `[layer][post][pre]` |
 //! | `samples[]` | `label`, `input_spikes` as `[channel, ms]`, `expected_spikes[layer]` as `[neuron, ms]`, `expected_first_spike_ms` per output (`null`: silent) |
-//! | `expected_mean_loss` | `null` where no sample has a loss |
+//! | `expected_mean_loss` | `null`: not compared |
 //! | `expected_gradient` | `[layer][post][pre]` |
 //!
 //! Everything is checked on loading, so that a [`Vector`] can be run without further checks:
@@ -107,7 +107,7 @@ pub struct Vector {
     pub weights: Weights,
     /// The samples; at least one.
     pub samples: Vec<VectorSample>,
-    /// Mean loss over the samples; `None` where no sample has one.
+    /// Mean loss over the samples; `None`: it is not compared.
     pub expected_mean_loss: Option<f64>,
     /// Gradient of the mean loss, `[layer][post][pre]`, time in milliseconds.
     pub expected_gradient: Weights,

@@ -9,6 +9,8 @@
 //! either answer is right, and everything behind it differs. Such a vector is judged by the `f64`
 //! reference instead, and the report says so.
 
+use std::fmt;
+
 use eventprop_core::neuron::MAX_SPIKES_PER_STEP;
 use serde::Serialize;
 
@@ -68,6 +70,41 @@ impl Engine {
             Self::Reference => Ok(reference::run_vector(vector, options)),
         }
     }
+
+    fn run_and_count(
+        self,
+        vector: &Vector,
+        options: &RunOptions,
+    ) -> Result<(RunResult, Option<Counts>)> {
+        Ok(match self {
+            Self::Backend(kind) => {
+                let (result, counts) = count_on_backend(vector, kind, options)?;
+                (result, Some(counts))
+            }
+            Self::Reference => (self.run(vector, options)?, None),
+        })
+    }
+}
+
+/// What a backend has counted while it trained on the samples of a vector.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Counts {
+    /// Samples whose label's output stayed silent.
+    pub silent_labels: u64,
+    /// Values that were cut to their format's limits.
+    pub saturations: u64,
+    /// Spikes beyond the limit of one neuron in one step, which were left out.
+    pub suppressed_spikes: u64,
+}
+
+impl fmt::Display for Counts {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "silent labels: {}, saturations: {}, suppressed spikes: {}",
+            self.silent_labels, self.saturations, self.suppressed_spikes
+        )
+    }
 }
 
 /// What became of one vector.
@@ -77,6 +114,8 @@ pub struct Report {
     pub engine: &'static str,
     /// How it differs from what the vector expects.
     pub comparison: Comparison,
+    /// What the backend has counted; absent for the reference, which counts nothing.
+    pub counts: Option<Counts>,
     /// The comparison that counts, by the `f64` reference, where a rounding decided a spike.
     pub judged_by_reference: Option<Comparison>,
     /// What lies outside the tolerance, one line each; empty if the vector passed.
@@ -97,7 +136,8 @@ pub fn verify(
     tolerance: &Tolerance,
     resolution: f64,
 ) -> Result<Report> {
-    let comparison = compare(vector, &engine.run(vector, options)?);
+    let (result, counts) = engine.run_and_count(vector, options)?;
+    let comparison = compare(vector, &result);
     let mut violations = comparison.violations(tolerance);
     let first = comparison.first_mismatches();
     let by_rounding = engine != Engine::Reference
@@ -113,6 +153,7 @@ pub fn verify(
     Ok(Report {
         engine: engine.name(),
         comparison,
+        counts,
         judged_by_reference,
         violations,
     })
@@ -127,6 +168,14 @@ pub fn run_on_backend(
     kind: BackendKind,
     options: &RunOptions,
 ) -> Result<RunResult> {
+    count_on_backend(vector, kind, options).map(|(result, _)| result)
+}
+
+fn count_on_backend(
+    vector: &Vector,
+    kind: BackendKind,
+    options: &RunOptions,
+) -> Result<(RunResult, Counts)> {
     let clock = Clock::of(vector, options);
     let experiment = experiment(vector, kind, &clock, options)?;
     let samples = vector
@@ -174,7 +223,15 @@ pub fn run_on_backend(
     }
 
     let order: Vec<u32> = (0..samples.len() as u32).collect();
-    result.mean_loss = backend.train(&order, samples.len())?.mean_loss();
+    let before = backend.counters()?;
+    let tally = backend.train(&order, samples.len())?;
+    let after = backend.counters()?;
+    let counts = Counts {
+        silent_labels: tally.silent_label,
+        saturations: after.saturations - before.saturations,
+        suppressed_spikes: after.suppressed_spikes - before.suppressed_spikes,
+    };
+    result.mean_loss = tally.mean_loss();
     let scale =
         vector.tau_syn_ms / f64::from(1_u32 << GRADIENT_FRACTION_BITS) / samples.len() as f64;
     for layer in backend.gradients()? {
@@ -184,7 +241,7 @@ pub fn run_on_backend(
         });
         result.gradient.push(by_post.collect());
     }
-    Ok(result)
+    Ok((result, counts))
 }
 
 /// The backend for a vector. The reference knows no limit of the spikes of a neuron in one step, so the

@@ -193,6 +193,89 @@ fn a_run_that_was_stopped_goes_on_with_the_same_bits() {
 }
 
 #[test]
+fn counters_are_told_by_every_command_that_computes() {
+    let folder = temporary();
+    let folder = folder.path();
+    let cases = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/cases/silent_label_send");
+    let path = |name: &str| cases.join(name).display().to_string();
+    let json = |output: &[u8]| serde_json::from_slice::<Value>(output).expect("JSON");
+    let about = |json: &Value| {
+        ["silent_labels", "saturations", "suppressed_spikes"].map(|key| json[key].as_u64())
+    };
+
+    let (experiment, weights) = (path("send.toml"), path("w.npz"));
+    let arguments = [
+        "gradients",
+        &experiment,
+        "--weights",
+        &weights,
+        "--out",
+        "g.npz",
+    ];
+    let output = succeed(folder, &[&arguments[..], &["--json", "-"]].concat());
+    assert_eq!(about(&json(&output.stdout)), [Some(1), Some(0), Some(0)]);
+    let output = succeed(folder, &arguments);
+    let told = "\nsilent labels: 1, saturations: 0, suppressed spikes: 0\n";
+    assert!(
+        text(&output.stdout).contains(told),
+        "{}",
+        text(&output.stdout)
+    );
+
+    let vector = vector("exact_silent_label.json").display().to_string();
+    let output = succeed(folder, &["verify", &vector, "--json", "-"]);
+    let counts = &json(&output.stdout)["vectors"][0]["counts"];
+    assert_eq!(about(counts), [Some(1), Some(0), Some(0)]);
+    let told = "  silent labels: 1, saturations: 0, suppressed spikes: 0\n";
+    assert!(
+        text(&output.stderr).contains(told),
+        "{}",
+        text(&output.stderr)
+    );
+
+    let output = succeed(
+        folder,
+        &["compare", "small.toml", "--seeds", "1", "--epochs", "1"],
+    );
+    let table = text(&output.stdout);
+    assert!(
+        table.contains("| silent label % | saturations | suppressed spikes |"),
+        "{table}"
+    );
+}
+
+/// A network that weight decay silences.
+#[test]
+fn a_dying_network_is_told() {
+    let folder = temporary();
+    let folder = folder.path();
+    let dying = format!(
+        "{SMALL}[optimizer]\nkind = \"sgd\"\nlearning_rate = 0.03\nmomentum = 0\nweight_decay = 1\n\
+         [silent_neurons]\nlabel_bump = 0\nhidden_bump = 0\n"
+    );
+    std::fs::write(folder.join("dying.toml"), dying).expect("the folder is writable");
+    let output = succeed(folder, &["train", "dying.toml", "--out", "dying"]);
+    let lines = text(&output.stderr);
+    assert_eq!(
+        lines
+            .matches("warning: the label's output is silent")
+            .count(),
+        1,
+        "{lines}"
+    );
+    assert!(lines.contains("  silent labels "), "{lines}");
+    let summary = summary(&folder.join("dying"));
+    assert!(summary["silent_label_fraction"].as_f64() > Some(0.1));
+    // Silence does not look like success.
+    assert!(summary["test_loss"].as_f64() > Some(1.0), "{summary}");
+    let quiet = succeed(
+        folder,
+        &["train", "dying.toml", "--out", "quiet", "--quiet"],
+    );
+    assert_eq!(text(&quiet.stderr), "");
+}
+
+#[test]
 fn impossible_values_are_refused_by_name() {
     let folder = temporary();
     let folder = folder.path();

@@ -215,8 +215,10 @@ pub fn backward(
     gradient
 }
 
-/// Runs all samples, forward and backward. The mean loss is over the samples that have one, the
-/// mean gradient over all.
+/// When a sample ends, if its loss does not say it: a silent label counts as spiking then, in milliseconds.
+pub const END_MS: f64 = 40.0;
+
+/// Runs all samples, forward and backward; the loss is the mean over all, whatever the reduction.
 pub fn run(
     network: &Network,
     loss: &TimeToFirstSpike,
@@ -237,6 +239,7 @@ pub fn run(
             .collect(),
     };
     let mut losses = Vec::new();
+    let end_ms = loss.silent_output_time_ms.unwrap_or(END_MS);
     for sample in samples {
         let layers = forward(network, &sample.input_spikes);
         let spikes: Vec<Vec<Spike>> = (layers.iter())
@@ -244,8 +247,8 @@ pub fn run(
             .collect();
         let output_spikes = spikes.last().map_or(&[][..], Vec::as_slice);
         let first = first_spikes(output_spikes, outputs);
-        let evaluation = loss.evaluate(&first, sample.label);
-        losses.extend(evaluation.loss);
+        let evaluation = loss.evaluate(&first, sample.label, end_ms);
+        losses.push(evaluation.loss);
 
         // The loss knows the first spike of each output only.
         let mut pending = evaluation.errors;

@@ -97,7 +97,7 @@ fn record_samples(out: &mut String, plan: &Plan) {
     for (number, sample) in sets.test[..2].iter().enumerate() {
         let record = backend.record(sample).unwrap();
         writeln!(out, "\nTest sample {number}, label {}", sample.label).unwrap();
-        writeln!(out, "loss {}", loss(record.loss)).unwrap();
+        writeln!(out, "loss {}", record.loss).unwrap();
         for (layer, spikes) in record.layers.iter().enumerate() {
             writeln!(out, "layer {layer}").unwrap();
             for spike in spikes {
@@ -112,14 +112,9 @@ fn write_tally(out: &mut String, tally: &Tally) {
     writeln!(out, "correct             {}", tally.correct).unwrap();
     writeln!(out, "correct with ties   {}", tally.correct_ties).unwrap();
     writeln!(out, "silent labels       {}", tally.silent_label).unwrap();
-    writeln!(out, "samples with a loss {}", tally.loss_samples).unwrap();
-    writeln!(out, "sum of losses       {}", loss(Some(tally.loss))).unwrap();
+    // All digits: a loss is a short binary fraction.
+    writeln!(out, "sum of losses       {}", tally.loss).unwrap();
     writeln!(out, "spikes by layer     {:?}", tally.spikes).unwrap();
-}
-
-/// All digits of a loss, which is a short binary fraction.
-fn loss(value: Option<f64>) -> String {
-    value.map_or_else(|| "none".to_owned(), |value| value.to_string())
 }
 
 fn check(scheme: Scheme) {

@@ -76,11 +76,16 @@ fn grid_reproduces_the_twin_to_the_last_digits_with_its_divisor() {
             }
             let mut errors = vector
                 .loss
-                .evaluate(&sample.expected_first_spikes, sample.label)
+                .evaluate(&sample.expected_first_spikes, sample.label, clock.end_ms())
                 .errors;
             let outputs = layers.last().into_iter().flat_map(|layer| &layer.crossings);
             let output_errors: Vec<f64> = outputs
-                .map(|crossing| std::mem::take(&mut errors[crossing.event.neuron]))
+                .map(
+                    |crossing| match std::mem::take(&mut errors[crossing.event.neuron]) {
+                        _ if crossing.event.step + 1 == steps => 0.0,
+                        error => error,
+                    },
+                )
                 .collect();
             let gradient = grid::backward(&network, &clock, &inputs, &layers, &output_errors, None);
             for (sum, term) in

@@ -2,11 +2,15 @@
 //! and nothing else: handed to a new backend, training goes on with the same bits. Looking at the
 //! network changes nothing.
 
+use std::path::Path;
+use std::sync::atomic::AtomicBool;
+
 use host_tools::backend::{
     self, Backend, Counters, LayerGradient, LayerWeights, OptimizerState, Split, Tally,
 };
 use host_tools::experiment::{BackendKind, Experiment, OptimizerKind, Scheme};
-use host_tools::training::{Plan, State};
+use host_tools::training::checkpoint::Checkpoint;
+use host_tools::training::{self, Plan, State, Unobserved};
 
 const BATCH: usize = 8;
 /// Where four minibatches, the last of them smaller, are cut into twice two.
@@ -144,6 +148,58 @@ fn looking_at_the_network_changes_nothing() {
             assert_eq!(watched.train(part, BATCH).unwrap(), tally);
             look(watched.as_mut());
             assert!(learnt(watched.as_mut()) == learnt(undisturbed.as_mut()));
+        }
+    }
+}
+
+/// Trains from `state` to the end of the plan and returns where it stands then, without what the clock and the
+/// packets of a call's end decide.
+fn go_on(plan: &Plan, kind: BackendKind, state: State, checkpoint: Option<&Path>) -> State {
+    let mut backend = build(plan, kind);
+    let never = AtomicBool::new(false);
+    let looked_away = &mut Unobserved;
+    let run = training::run(
+        plan,
+        backend.as_mut(),
+        state,
+        checkpoint,
+        looked_away,
+        &never,
+    );
+    let mut state = run.unwrap().state;
+    (state.train_seconds, state.wall_seconds) = (0.0, 0.0);
+    for counters in [&mut state.counters, &mut state.counters_before_epoch] {
+        counters.packets = Default::default();
+    }
+    state
+}
+
+#[test]
+fn a_resumed_run_keeps_what_was_counted() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("checkpoint.bin");
+    for mut experiment in experiments() {
+        experiment.training.batch = BATCH;
+        experiment.training.epochs = 4;
+        let whole = Plan::new(experiment.clone()).unwrap();
+        let expected = go_on(&whole, BackendKind::Mock, State::new(&whole), None);
+        experiment.training.epochs = 2;
+        let half = Plan::new(experiment).unwrap();
+        let first = go_on(&half, BackendKind::Mock, State::new(&half), Some(&file));
+        assert!(
+            first
+                .counters
+                .min_threshold_slack
+                .is_some_and(|slack| slack > 0.0)
+        );
+        assert!(expected.counters.min_threshold_slack <= first.counters.min_threshold_slack);
+
+        for kind in [BackendKind::Mock, BackendKind::Direct] {
+            // With nothing left to train, and to the end.
+            let again = go_on(&half, kind, Checkpoint::read(&file, &half).unwrap(), None);
+            assert_eq!(again, first);
+            let rest = go_on(&whole, kind, Checkpoint::read(&file, &whole).unwrap(), None);
+            assert_eq!(rest, expected);
         }
     }
 }

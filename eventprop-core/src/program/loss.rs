@@ -47,7 +47,7 @@ pub struct Config {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
 #[repr(C)]
 pub struct SampleResult {
-    /// The loss ([`crate::numeric::LOSS_FRACTION`] fraction bits), if [`Self::HAS_LOSS`].
+    /// The loss ([`crate::numeric::LOSS_FRACTION`] fraction bits).
     pub loss: i64,
     /// Output of the earliest spike, or [`Self::NONE`].
     pub prediction: u16,
@@ -58,14 +58,12 @@ pub struct SampleResult {
 }
 
 impl SampleResult {
-    /// The sample has a loss.
-    pub const HAS_LOSS: u32 = 1;
     /// The label's output alone spiked first.
-    pub const CORRECT: u32 = 2;
+    pub const CORRECT: u32 = 1;
     /// No output spiked before the label's.
-    pub const CORRECT_WITH_TIES: u32 = 4;
+    pub const CORRECT_WITH_TIES: u32 = 2;
     /// The label's output did not spike.
-    pub const LABEL_SILENT: u32 = 8;
+    pub const LABEL_SILENT: u32 = 4;
     /// No output spiked.
     pub const NONE: u16 = u16::MAX;
 }
@@ -505,11 +503,10 @@ impl Loss {
         memory.silent_labels[usize::from(label)] += u32::from(outcome.label_silent);
         let flag = |holds: bool, bit: u32| if holds { bit } else { 0 };
         let result = SampleResult {
-            loss: outcome.loss.unwrap_or(0),
+            loss: outcome.loss,
             prediction: outcome.prediction.unwrap_or(SampleResult::NONE),
             label,
-            flags: flag(outcome.loss.is_some(), SampleResult::HAS_LOSS)
-                | flag(outcome.correct, SampleResult::CORRECT)
+            flags: flag(outcome.correct, SampleResult::CORRECT)
                 | flag(outcome.correct_with_ties, SampleResult::CORRECT_WITH_TIES)
                 | flag(outcome.label_silent, SampleResult::LABEL_SILENT),
         };

@@ -346,7 +346,9 @@ fields!(TimeToFirstSpike {
     inverse_tau0: i32,
     alpha: u32,
     late_slope: u32,
-    silent_time: Option<u32>,
+    end: u32,
+    unheard_from: u32,
+    silent_at_end: bool,
     send_for_silent_label: bool,
 });
 

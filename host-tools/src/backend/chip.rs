@@ -128,6 +128,8 @@ pub struct OnChip<E> {
     failed: bool,
     /// What the chip had counted when a run was not to count.
     spikes: Vec<u64>,
+    /// A run has ended, so the programs have written what they count.
+    counted: bool,
 }
 
 /// Where things are in the chip's DRAM.
@@ -185,6 +187,7 @@ impl<E: Executor> OnChip<E> {
             lengths,
             failed: false,
             spikes: vec![0; dims],
+            counted: false,
         })
     }
 
@@ -304,6 +307,7 @@ impl<E: Executor> OnChip<E> {
             self.failed = true;
             return Err(error);
         }
+        self.counted = true;
         let mut results = vec![
             SampleResult {
                 loss: 0,
@@ -474,7 +478,7 @@ fn limits<'s>(samples: impl Iterator<Item = &'s EncodedSample>) -> SampleLimits 
 fn outcome(result: &SampleResult) -> Outcome {
     let flag = |bit| result.flags & bit != 0;
     Outcome {
-        loss: flag(SampleResult::HAS_LOSS).then_some(result.loss),
+        loss: result.loss,
         prediction: (result.prediction != SampleResult::NONE).then_some(result.prediction),
         correct: flag(SampleResult::CORRECT),
         correct_with_ties: flag(SampleResult::CORRECT_WITH_TIES),
@@ -606,7 +610,7 @@ impl<E: Executor> Backend for OnChip<E> {
                 .iter()
                 .map(|first| (first.ticks != SILENT).then_some(first.ticks))
                 .collect(),
-            loss: outcome.loss.map(loss_to_f64),
+            loss: loss_to_f64(outcome.loss.into()),
         })
     }
 
@@ -751,6 +755,9 @@ impl<E: Executor> Backend for OnChip<E> {
 
     fn counters(&mut self) -> Result<Counters> {
         let mut counters = Counters::default();
+        if !self.counted {
+            return Ok(counters);
+        }
         for placement in &self.mapping.placements {
             let status = self.status(placement)?;
             add_statistics(

@@ -687,7 +687,7 @@ impl Backend for Direct {
         Ok(SpikeRecord {
             layers,
             first_spikes,
-            loss: outcome.loss.map(loss_to_f64),
+            loss: loss_to_f64(outcome.loss.into()),
         })
     }
 

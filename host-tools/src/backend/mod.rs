@@ -113,12 +113,9 @@ pub struct Tally {
     pub correct_ties: u64,
     /// Samples whose label's output stayed silent.
     pub silent_label: u64,
-    /// Sum of the losses, over the samples that have one. The bits of the sum must not depend on
-    /// the number of threads or replicas: a backend adds in the order of the samples.
+    /// Sum of the losses of all samples. Its bits do not depend on the number of threads or replicas: a
+    /// backend adds whole numbers.
     pub loss: f64,
-    /// Samples that have a loss: those whose label's output spiked, or all of them if silent
-    /// outputs count as spiking at the end.
-    pub loss_samples: u64,
     /// Spikes per layer: input, hidden layers, output.
     pub spikes: Vec<u64>,
 }
@@ -131,7 +128,6 @@ impl Tally {
         self.correct_ties += other.correct_ties;
         self.silent_label += other.silent_label;
         self.loss += other.loss;
-        self.loss_samples += other.loss_samples;
         if self.spikes.len() < other.spikes.len() {
             self.spikes.resize(other.spikes.len(), 0);
         }
@@ -155,9 +151,9 @@ impl Tally {
         fraction(self.silent_label, self.samples)
     }
 
-    /// Mean loss over the samples that have one, `None` if none has.
+    /// Mean loss over all samples, `None` without samples.
     pub fn mean_loss(&self) -> Option<f64> {
-        (self.loss_samples > 0).then(|| self.loss / self.loss_samples as f64)
+        (self.samples > 0).then(|| self.loss / self.samples as f64)
     }
 
     /// Mean number of spikes per sample, by layer.
@@ -280,8 +276,8 @@ pub struct SpikeRecord {
     pub layers: Vec<Vec<Spike>>,
     /// First spike of each output neuron in ticks since the sample's start; `None`: silent.
     pub first_spikes: Vec<Option<u32>>,
-    /// Loss, `None` if the label's output was silent and the loss leaves such samples out.
-    pub loss: Option<f64>,
+    /// Loss.
+    pub loss: f64,
 }
 
 /// Something that executes the network: in this process, on a model of the chip, on a chip.

@@ -2,7 +2,7 @@
 
 use eventprop_core::adjoint;
 use eventprop_core::log::{Event, EventLog, LogFull, LoggedStep};
-use eventprop_core::loss::{LossError, Outcome, TimeToFirstSpike};
+use eventprop_core::loss::{LossError, Outcome, Silence, TimeToFirstSpike};
 use eventprop_core::neuron;
 use eventprop_core::numeric::{self, LOSS_FRACTION, STATE_FRACTION, Statistics};
 use eventprop_core::optimizer::{Method, Rounding, Settings, SilentNeurons, Stretch, Update};
@@ -86,13 +86,18 @@ impl Model {
         let loss = &experiment.loss;
         let steps = network.steps as usize;
         let end = u32::try_from(steps << tick_bits).expect("steps are limited");
+        let silence = Silence {
+            outputs_at_end: loss.silent_outputs == SilentOutputs::AtEnd,
+            send_for_label: loss.silent_label == SilentLabel::Send,
+            last_tick_unheard: scheme == tables::Scheme::Grid,
+        };
         let loss = TimeToFirstSpike::new(
             loss.tau0_ms,
             loss.tau1_ms,
             loss.alpha,
             network.step_ms / f64::from(1u32 << tick_bits),
-            (loss.silent_outputs == SilentOutputs::AtEnd).then_some(end),
-            loss.silent_label == SilentLabel::Send,
+            end,
+            silence,
         )
         .map_err(|error| match error {
             LossError::Tau0 => {
@@ -100,7 +105,7 @@ impl Model {
                     .at("loss.tau0_ms")
             }
             LossError::Tau1 => {
-                Error::new("must be positive and at least 1/255 of a tick in fixed point")
+                Error::new("must be at least 1/20 of a sample, and 1/255 of a tick, in fixed point")
                     .at("loss.tau1_ms")
             }
             LossError::Alpha => {
@@ -248,7 +253,8 @@ pub fn core_event(event: &InputEvent) -> Event {
 #[derive(Clone, Debug, Default)]
 pub struct TallyBuilder {
     tally: Tally,
-    loss: i64,
+    /// In 128 bits, which no number of samples fills.
+    loss: i128,
 }
 
 impl TallyBuilder {
@@ -258,10 +264,7 @@ impl TallyBuilder {
         self.tally.correct += u64::from(outcome.correct);
         self.tally.correct_ties += u64::from(outcome.correct_with_ties);
         self.tally.silent_label += u64::from(outcome.label_silent);
-        if let Some(loss) = outcome.loss {
-            self.tally.loss_samples += 1;
-            self.loss += loss;
-        }
+        self.loss += i128::from(outcome.loss);
     }
 
     /// The sums, with the spikes per layer.
@@ -277,7 +280,7 @@ impl TallyBuilder {
 
 /// A loss, or a sum of losses, as a real number.
 #[must_use]
-pub fn loss_to_f64(loss: i64) -> f64 {
+pub fn loss_to_f64(loss: i128) -> f64 {
     loss as f64 / f64::from(1u32 << LOSS_FRACTION)
 }
 

@@ -81,6 +81,7 @@ struct Run {
     ties: f64,
     silent: f64,
     saturations: u64,
+    suppressed: u64,
 }
 
 /// An experiment and how it is named in the table.
@@ -152,12 +153,14 @@ fn train(plan: &Plan) -> Result<Run> {
     let never = AtomicBool::new(false);
     let state = State::new(plan);
     let outcome = training::run(plan, backend.as_mut(), state, None, &mut Unobserved, &never)?;
+    let counters = backend.counters()?;
     Ok(Run {
         validation: 100.0 * outcome.validation.accuracy(),
         test: 100.0 * outcome.test.accuracy(),
         ties: 100.0 * outcome.test.accuracy_ties_correct(),
         silent: 100.0 * outcome.test.silent_label_fraction(),
-        saturations: backend.counters()?.saturations,
+        saturations: counters.saturations,
+        suppressed: counters.suppressed_spikes,
     })
 }
 
@@ -202,8 +205,8 @@ impl<'a> Archive<'a> {
 /// The table, a row per experiment, seeds in their order.
 fn table<'r>(rows: &[Row], runs: impl Iterator<Item = &'r [Run]>) -> String {
     let mut text = String::from(
-        "| experiment | network | epochs | what differs from the scheme's defaults | validation % | test %, mean ± sd | lowest | ties correct | silent label % | saturations | by seed |\n\
-         |---|---|---|---|---|---|---|---|---|---|---|\n",
+        "| experiment | network | epochs | what differs from the scheme's defaults | validation % | test %, mean ± sd | lowest | ties correct | silent label % | saturations | suppressed spikes | by seed |\n\
+         |---|---|---|---|---|---|---|---|---|---|---|---|\n",
     );
     for (row, runs) in rows.iter().zip(runs) {
         let mean = |of: fn(&Run) -> f64| runs.iter().map(of).sum::<f64>() / runs.len() as f64;
@@ -216,11 +219,12 @@ fn table<'r>(rows: &[Row], runs: impl Iterator<Item = &'r [Run]>) -> String {
             .map(|run| run.test)
             .fold(f64::INFINITY, f64::min);
         let saturations: u64 = runs.iter().map(|run| run.saturations).sum();
+        let suppressed: u64 = runs.iter().map(|run| run.suppressed).sum();
         let dims: Vec<_> = row.plan.dims.iter().map(ToString::to_string).collect();
         let by_seed: Vec<_> = runs.iter().map(|run| format!("{:.1}", run.test)).collect();
         let _ = writeln!(
             text,
-            "| {} | {} | {} | {} | {:.2} | {average:.2} ± {deviation:.2} | {lowest:.1} | {:.2} | {:.2} | {saturations} | {} |",
+            "| {} | {} | {} | {} | {:.2} | {average:.2} ± {deviation:.2} | {lowest:.1} | {:.2} | {:.2} | {saturations} | {suppressed} | {} |",
             row.name,
             dims.join("-"),
             row.plan.experiment.training.epochs,

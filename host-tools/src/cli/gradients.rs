@@ -101,6 +101,7 @@ pub(super) fn run(args: &Args) -> Result<ExitCode> {
     let started = Instant::now();
     let tally = backend.train(&order[..batch], batch)?;
     let seconds = started.elapsed().as_secs_f64();
+    let counters = backend.counters()?;
     let gradients = backend.gradients()?;
     let weights = backend.weights()?;
     let name = backend.name();
@@ -118,6 +119,10 @@ pub(super) fn run(args: &Args) -> Result<ExitCode> {
         "samples": batch,
         "loss": tally.mean_loss(),
         "accuracy": tally.accuracy(),
+        "silent_labels": tally.silent_label,
+        "saturations": counters.saturations,
+        "suppressed_spikes": counters.suppressed_spikes,
+        "min_threshold_slack": counters.min_threshold_slack,
         "gradients_sha256": digest,
         "weights_sha256": arrays::weights_sha256(&weights),
         "train_seconds": seconds,
@@ -128,6 +133,7 @@ pub(super) fn run(args: &Args) -> Result<ExitCode> {
         let dims: Vec<_> = plan.dims.iter().map(ToString::to_string).collect();
         let text = format!(
             "{batch} samples through {} on {}: loss {}, accuracy {:.2} %, {seconds:.2} s\n\
+             silent labels: {}, saturations: {}, suppressed spikes: {}\n\
              gradients: {}, SHA-256 {digest}\n",
             dims.join("-"),
             name,
@@ -135,6 +141,9 @@ pub(super) fn run(args: &Args) -> Result<ExitCode> {
                 .mean_loss()
                 .map_or("-".into(), |loss| format!("{loss:.4}")),
             100.0 * tally.accuracy(),
+            tally.silent_label,
+            counters.saturations,
+            counters.suppressed_spikes,
             args.out.display(),
         );
         match json {

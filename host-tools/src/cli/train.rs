@@ -321,8 +321,16 @@ fn describe(folder: &Path, summary: &Summary) -> String {
         percent(summary.train_accuracy),
     ));
     text.push_str(&format!(
-        "{:.0} training samples per second, {:.1} s in all; {} saturations\n",
-        summary.train_samples_per_second, summary.wall_seconds, summary.saturations
+        "{:.0} training samples per second, {:.1} s in all\n",
+        summary.train_samples_per_second, summary.wall_seconds
+    ));
+    text.push_str(&format!(
+        "silent labels: {} of the test samples, {} of the training samples; saturations: {}, \
+         suppressed spikes: {}\n",
+        percent(summary.silent_label_fraction),
+        percent(summary.train_silent_label_fraction),
+        summary.saturations,
+        summary.suppressed_spikes
     ));
     text.push_str(&format!("results: {}\n", folder.display()));
     text

@@ -10,7 +10,7 @@ use super::{Json, print};
 use crate::error::{Error, Result};
 use crate::reference::{Comparison, RunOptions, Tolerance};
 use crate::vector::{Scheme, Vector};
-use crate::verification::{self, Engine, Report};
+use crate::verification::{self, Counts, Engine, Report};
 
 /// Run reference vectors and compare spikes, loss and gradients
 ///
@@ -33,7 +33,7 @@ pub(super) struct Args {
     #[arg(long, help = tolerance_help("Largest error of a spike's time", |t| t.spike_time_ms),
           value_name = "MS", value_parser = not_negative)]
     max_spike_error_ms: Option<f64>,
-    #[arg(long, help = tolerance_help("Largest error of the mean loss", |t| t.loss),
+    #[arg(long, help = tolerance_help("Largest error of the mean loss; relative to the loss where that is above 1", |t| t.loss),
           value_name = "L", value_parser = not_negative)]
     max_loss_error: Option<f64>,
     #[arg(long, help = tolerance_help("Smallest cosine of a layer's gradient", |t| t.cosine),
@@ -184,6 +184,9 @@ fn rows(vector: &Vector, report: &Report, width: usize) -> String {
             ""
         ));
         text.push_str(&numbers("", comparison, width, verdict));
+    }
+    if let Some(counts) = report.counts.filter(|&counts| counts != Counts::default()) {
+        text.push_str(&format!("{:width$}  {counts}\n", ""));
     }
     for violation in &report.violations {
         text.push_str(&format!("{:width$}  ! {violation}\n", ""));

@@ -21,6 +21,8 @@ pub struct Comparison {
     pub silent_mismatches: usize,
     /// Largest difference of a first spike's time in milliseconds; 0 if there is none in both.
     pub largest_first_spike_error_ms: f64,
+    /// The expected mean loss, if it is known.
+    pub expected_loss: Option<f64>,
     /// The result's mean loss less the expected one; `None` if either is absent.
     pub loss_error: Option<f64>,
     /// The gradient of every layer.
@@ -88,7 +90,7 @@ pub enum MismatchKind {
 pub struct Tolerance {
     /// Largest difference of a spike's time in milliseconds. No spike may be missing or extra.
     pub spike_time_ms: f64,
-    /// Largest difference of the mean loss.
+    /// Largest difference of the mean loss, times the expected loss where that is above 1.
     pub loss: f64,
     /// Smallest cosine of a layer's gradient.
     pub cosine: f64,
@@ -143,13 +145,11 @@ impl Comparison {
                 self.silent_mismatches
             ));
         }
+        let largest = tolerance.loss * self.expected_loss.map_or(1.0, |loss| loss.abs().max(1.0));
         if let Some(error) = self.loss_error
-            && exceeds(error.abs(), tolerance.loss)
+            && exceeds(error.abs(), largest)
         {
-            violations.push(format!(
-                "the loss is {error} off, more than {}",
-                tolerance.loss
-            ));
+            violations.push(format!("the loss is {error} off, more than {largest}"));
         }
         for (index, gradient) in self.gradients.iter().enumerate() {
             if exceeds(-gradient.cosine, -tolerance.cosine) {
@@ -289,6 +289,7 @@ pub fn compare(vector: &Vector, result: &RunResult) -> Comparison {
         layers,
         silent_mismatches,
         largest_first_spike_error_ms,
+        expected_loss: vector.expected_mean_loss,
         loss_error: Option::zip(result.mean_loss, vector.expected_mean_loss)
             .map(|(found, expected)| found - expected),
         gradients: compare_gradients(vector, result),
@@ -430,6 +431,7 @@ mod tests {
             }],
             silent_mismatches: 0,
             largest_first_spike_error_ms: 0.0,
+            expected_loss: Some(1.0),
             loss_error: Some(f64::NAN),
             gradients: vec![GradientComparison {
                 cosine: f64::NAN,

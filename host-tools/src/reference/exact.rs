@@ -49,6 +49,11 @@ impl Clock {
         1 << self.tick_bits
     }
 
+    /// End of a sample in milliseconds.
+    pub fn end_ms(&self) -> f64 {
+        self.steps as f64 * self.step_ms
+    }
+
     /// The time of an event in milliseconds.
     pub fn time_ms(&self, event: &Event) -> f64 {
         (event.step as f64 + event.offset as f64 / self.ticks() as f64) * self.step_ms
@@ -375,7 +380,7 @@ pub fn run(
         let spikes: Vec<Vec<Spike>> = layers.iter().map(|layer| times(layer, clock)).collect();
         let output_spikes = spikes.last().map_or(&[][..], Vec::as_slice);
         let first = first_spikes(output_spikes, outputs);
-        let evaluation = loss.evaluate(&first, sample.label);
+        let evaluation = loss.evaluate(&first, sample.label, clock.end_ms());
 
         let mut pending = evaluation.errors;
         let output_errors: Vec<f64> = output_spikes

@@ -22,7 +22,7 @@
 //!
 //! This is the discretisation of the off-chip twin of the training on SpiNNaker2, step for step.
 //! It is not the derivative of the discrete forward pass, but the continuous adjoint integrated
-//! in the same steps.
+//! in the same steps. A spike in the last step arrives nowhere and gets no error, not even from the loss.
 
 use super::{
     Collector, Network, Reduction, RunResult, Sample, Spike, TimeToFirstSpike, Weights,
@@ -40,6 +40,11 @@ pub struct Clock {
 }
 
 impl Clock {
+    /// End of a sample in milliseconds.
+    pub fn end_ms(&self) -> f64 {
+        self.steps as f64 * self.step_ms
+    }
+
     /// The step that is nearest to a time.
     pub fn step(&self, time_ms: f64) -> usize {
         (time_ms / self.step_ms).round() as usize
@@ -224,12 +229,19 @@ pub fn run(
         let spikes: Vec<Vec<Spike>> = layers.iter().map(|layer| times(layer, clock)).collect();
         let output_spikes = spikes.last().map_or(&[][..], Vec::as_slice);
         let first = first_spikes(output_spikes, outputs);
-        let evaluation = loss.evaluate(&first, sample.label);
+        let evaluation = loss.evaluate(&first, sample.label, clock.end_ms());
 
         let mut pending = evaluation.errors;
-        let output_errors: Vec<f64> = output_spikes
+        let crossings = layers.last().map_or(&[][..], |layer| &layer.crossings);
+        let output_errors: Vec<f64> = crossings
             .iter()
-            .map(|spike| std::mem::take(&mut pending[spike.neuron]))
+            .map(
+                |crossing| match std::mem::take(&mut pending[crossing.event.neuron]) {
+                    // What is emitted in the last step never arrives.
+                    _ if crossing.event.step + 1 == clock.steps => 0.0,
+                    error => error,
+                },
+            )
             .collect();
         let gradient = backward(
             network,

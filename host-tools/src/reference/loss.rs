@@ -18,6 +18,10 @@ pub enum SilentLabel {
 /// L       = -log p_label + alpha * ( exp(t_label / tau1) - 1 )
 /// dL/dt_k = ( [k = label] - p_k ) / tau0 + [k = label] * alpha / tau1 * exp(t_label / tau1)
 /// ```
+///
+/// A label that is silent counts as spiking at the end of the sample. If silent outputs are left out of the
+/// softmax, it is left out of the sum behind `p_label`; and if nothing is sent back then, or nothing spiked,
+/// the loss is what it is when all outputs spike at the end, a constant.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct TimeToFirstSpike {
     /// Scale of the softmax in milliseconds.
@@ -36,23 +40,31 @@ pub struct TimeToFirstSpike {
 /// Loss of a sample, and its derivatives.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Evaluation {
-    /// The loss; `None` where the label is silent and is left out of the softmax.
-    pub loss: Option<f64>,
+    /// The loss.
+    pub loss: f64,
     /// Derivative by the first spike of each output, per millisecond; zero if the output was
     /// silent or if nothing is sent back.
     pub errors: Vec<f64>,
 }
 
 impl TimeToFirstSpike {
-    /// Evaluates the loss of one sample from the first spike of every output in milliseconds.
+    /// Evaluates the loss of one sample that ends at `end_ms` from the first spike of every output, both
+    /// in milliseconds.
     ///
     /// # Panics
     ///
     /// If `label` is not the index of an output.
-    pub fn evaluate(&self, first_spikes: &[Option<f64>], label: usize) -> Evaluation {
+    pub fn evaluate(&self, first_spikes: &[Option<f64>], label: usize, end_ms: f64) -> Evaluation {
+        let silent = first_spikes[label].is_none();
+        let skip = silent && self.silent_label == SilentLabel::Skip;
+        let all_silent = first_spikes.iter().all(Option::is_none);
+        let constant = self.silent_output_time_ms.is_none() && (skip || all_silent);
         let times: Vec<Option<f64>> = first_spikes
             .iter()
-            .map(|time| time.or(self.silent_output_time_ms))
+            .map(|time| match constant {
+                true => Some(end_ms),
+                false => time.or(self.silent_output_time_ms),
+            })
             .collect();
 
         // The largest exponent is subtracted: the sum is then at least 1 and cannot overflow.
@@ -66,12 +78,10 @@ impl TimeToFirstSpike {
         let sum: f64 = times.iter().map(exponential).sum();
         let late = |time: f64| self.alpha * (time / self.tau1_ms).exp();
 
-        let loss = times[label].map(|time| {
-            let log_p = (earliest - time) / self.tau0_ms - sum.ln();
-            -log_p + late(time) - self.alpha
-        });
+        let time = times[label].unwrap_or(end_ms);
+        let log_p = (earliest - time) / self.tau0_ms - sum.ln();
+        let loss = -log_p + late(time) - self.alpha;
 
-        let skip = first_spikes[label].is_none() && self.silent_label == SilentLabel::Skip;
         let errors = first_spikes
             .iter()
             .enumerate()
@@ -104,6 +114,8 @@ mod tests {
         silent_label: SilentLabel::Skip,
     };
 
+    const END_MS: f64 = 20.0;
+
     #[test]
     fn errors_are_the_derivatives_of_the_loss() {
         for silent_output_time_ms in [None, Some(13.0)] {
@@ -112,12 +124,12 @@ mod tests {
                 ..LOSS
             };
             let times = [Some(12.1), Some(11.8), None, Some(12.4)];
-            let evaluation = loss.evaluate(&times, 0);
+            let evaluation = loss.evaluate(&times, 0, END_MS);
             for output in [0, 1, 3] {
                 let moved = |by: f64| {
                     let mut times = times;
                     times[output] = times[output].map(|time| time + by);
-                    loss.evaluate(&times, 0).loss.unwrap()
+                    loss.evaluate(&times, 0, END_MS).loss
                 };
                 let difference = (moved(1e-5) - moved(-1e-5)) / 2e-5;
                 assert!((difference - evaluation.errors[output]).abs() < 1e-8);
@@ -129,30 +141,44 @@ mod tests {
     #[test]
     fn a_silent_label_sends_only_what_is_asked_for() {
         let times = [None, Some(11.8), Some(12.4)];
-        assert_eq!(
-            LOSS.evaluate(&times, 0),
-            Evaluation {
-                loss: None,
-                errors: vec![0.0; 3]
-            }
-        );
-        let counted = TimeToFirstSpike {
-            silent_output_time_ms: Some(20.0),
+        let late = 0.003 * ((END_MS / 6.4).exp() - 1.0);
+        let skipped = LOSS.evaluate(&times, 0, END_MS);
+        assert!((skipped.loss - (3_f64.ln() + late)).abs() < 1e-12);
+        assert_eq!(skipped.errors, [0.0; 3]);
+
+        let sent = TimeToFirstSpike {
             silent_label: SilentLabel::Send,
             ..LOSS
         };
-        let evaluation = counted.evaluate(&times, 0);
-        assert!(evaluation.loss.unwrap() > 16.0);
+        let evaluation = sent.evaluate(&times, 0, END_MS);
+        let p = 1.0 / (1.0 + (-0.6_f64 / 0.5).exp());
+        let expected = (END_MS - 11.8) / 0.5 + (1.0 + (-0.6_f64 / 0.5).exp()).ln() + late;
+        assert!((evaluation.loss - expected).abs() < 1e-12);
+        for (error, expected) in evaluation
+            .errors
+            .iter()
+            .zip([0.0, -p / 0.5, -(1.0 - p) / 0.5])
+        {
+            assert!((error - expected).abs() < 1e-12, "{:?}", evaluation.errors);
+        }
+
+        let counted = TimeToFirstSpike {
+            silent_output_time_ms: Some(END_MS),
+            ..sent
+        };
+        let evaluation = counted.evaluate(&times, 0, END_MS);
+        // The label is in the sum, too.
+        assert!(evaluation.loss > expected);
         assert_eq!(evaluation.errors[0], 0.0);
         assert!(evaluation.errors[1] < -1.0 && evaluation.errors[2] < -0.1);
     }
 
     #[test]
     fn times_far_apart_and_silence_give_finite_numbers() {
-        let evaluation = LOSS.evaluate(&[Some(0.0), Some(1000.0)], 0);
-        assert!(evaluation.loss.unwrap().abs() < 1e-12);
-        let silence = LOSS.evaluate(&[None, None], 1);
-        assert_eq!(silence.loss, None);
+        let evaluation = LOSS.evaluate(&[Some(0.0), Some(1000.0)], 0, 1000.0);
+        assert!(evaluation.loss.abs() < 1e-12);
+        let silence = LOSS.evaluate(&[None, None], 1, 0.0);
+        assert!((silence.loss - 2_f64.ln()).abs() < 1e-12);
         assert_eq!(silence.errors, [0.0, 0.0]);
     }
 }

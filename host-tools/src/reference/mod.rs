@@ -98,7 +98,7 @@ pub struct Network {
 pub enum Reduction {
     /// They are added.
     Sum,
-    /// They are added and divided by the number of samples, those without a loss included.
+    /// They are added and divided by the number of samples.
     Mean,
 }
 
@@ -109,7 +109,7 @@ pub struct RunResult {
     pub spikes: Vec<Vec<Vec<Spike>>>,
     /// First spike in milliseconds, `[sample][output]`; `None` if the output was silent.
     pub first_spikes: Vec<Vec<Option<f64>>>,
-    /// Mean loss over the samples that have one; `None` if none has, or if it is not known.
+    /// Mean loss over all samples; `None` if there are none, or if it is not known.
     pub mean_loss: Option<f64>,
     /// Gradient of the loss `[layer][post][pre]`.
     pub gradient: Weights,
@@ -224,12 +224,12 @@ impl Collector {
         &mut self,
         spikes: Vec<Vec<Spike>>,
         first_spikes: Vec<Option<f64>>,
-        loss: Option<f64>,
+        loss: f64,
         gradient: &[Vec<Vec<f64>>],
     ) {
         self.result.spikes.push(spikes);
         self.result.first_spikes.push(first_spikes);
-        self.losses.extend(loss);
+        self.losses.push(loss);
         let sums = self.result.gradient.iter_mut().flatten().flatten();
         for (sum, term) in sums.zip(gradient.iter().flatten().flatten()) {
             *sum += term;

@@ -77,6 +77,7 @@ pub fn gradients_npz(
             "{GRADIENT_FRACTION_BITS} fraction bits, summed over the minibatch, before tau_synapse_ms"
         ),
         "samples": samples,
+        "loss": "mean over all samples; a silent label counts as spiking when the sample ends",
         "tau_synapse_ms": tau_synapse_ms,
         "sha256": gradients_sha256(layers),
     }))

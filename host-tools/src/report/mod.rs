@@ -3,7 +3,7 @@
 //! | file | content |
 //! |---|---|
 //! | `experiment.toml` | the experiment with every key; running it again gives the same bits |
-//! | `history.csv` | loss, accuracy and spikes per epoch ([`history`]) |
+//! | `history.csv` | loss, accuracy, silent labels, spikes and saturations per epoch ([`history`]) |
 //! | `start.npz` | the weights that it started with, if `--weights` named some ([`arrays`]) |
 //! | `weights.npz` | the selected weights ([`arrays`]) |
 //! | `gradients.npz` | the gradients of the last minibatch ([`arrays`]) |

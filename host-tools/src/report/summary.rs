@@ -41,10 +41,14 @@ pub struct Summary {
     pub test_accuracy: f64,
     /// Accuracy of the selected weights on the test samples, ties correct.
     pub test_accuracy_ties_correct: f64,
-    /// Mean loss on the test samples that have one; null if none has.
+    /// Mean loss on all test samples, a silent label counting as spiking at the end; null without samples.
     pub test_loss: Option<f64>,
     /// Fraction of test samples whose label's output stayed silent.
     pub silent_label_fraction: f64,
+    /// Fraction of training samples whose label's output stayed silent, with the selected weights.
+    pub train_silent_label_fraction: f64,
+    /// Fraction of validation samples whose label's output stayed silent, with the selected weights.
+    pub validation_silent_label_fraction: f64,
     /// Mean spikes per test sample, by layer: input, hidden layers, output.
     pub spikes_per_sample: Vec<f64>,
     /// Training samples per second, without validation.
@@ -92,6 +96,8 @@ impl Summary {
             test_accuracy_ties_correct: outcome.test.accuracy_ties_correct(),
             test_loss: outcome.test.mean_loss(),
             silent_label_fraction: outcome.test.silent_label_fraction(),
+            train_silent_label_fraction: outcome.train.silent_label_fraction(),
+            validation_silent_label_fraction: outcome.validation.silent_label_fraction(),
             spikes_per_sample: outcome.test.spikes_per_sample(),
             train_samples_per_second: if state.train_seconds > 0.0 {
                 state.samples as f64 / state.train_seconds

@@ -16,7 +16,7 @@ use crate::error::{Error, Result};
 pub const FILE_NAME: &str = "checkpoint.bin";
 
 const MAGIC: &[u8; 8] = b"EVPCKPT\0";
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 const HEADER: usize = 8 + 4 + 8 + 32;
 
 /// A run's state with what it belongs to.
@@ -155,10 +155,10 @@ mod tests {
             );
         }
         let mut newer = bytes.clone();
-        newer[8] = 2;
+        newer[8] = 3;
         assert_eq!(
             message(&newer),
-            "the checkpoint has version 2; this program reads version 1"
+            "the checkpoint has version 3; this program reads version 2"
         );
         assert_eq!(message(b"PK\x03\x04 something"), "not a checkpoint");
     }

@@ -3,7 +3,7 @@
 use bsp::layout;
 use bsp::specification::{Body, write};
 use eventprop_core::event::MAX_NEIGHBOURS;
-use eventprop_core::loss::TimeToFirstSpike;
+use eventprop_core::loss::{Silence, TimeToFirstSpike};
 use eventprop_core::program::Program;
 use eventprop_core::program::loss::{Config, Loss};
 use eventprop_core::program::stream::{Neighbours, Routing};
@@ -37,7 +37,8 @@ pub fn loss(outputs: usize) -> Body<Config> {
         steps: 10,
         tick_bits: 8,
         outputs,
-        loss: TimeToFirstSpike::new(0.5, 6.4, 3e-3, 1.0 / 256.0, None, true).expect("in range"),
+        loss: TimeToFirstSpike::new(0.5, 6.4, 3e-3, 1.0 / 256.0, 10 << 8, Silence::default())
+            .expect("in range"),
         window: 2,
     };
     Body {

@@ -2,7 +2,7 @@
 //! bits can be compared.
 
 use eventprop_core::log::{Event, EventLog};
-use eventprop_core::loss::{SILENT, TimeToFirstSpike};
+use eventprop_core::loss::{SILENT, Silence, TimeToFirstSpike};
 use eventprop_core::network::{self, Layer};
 use eventprop_core::numeric::{Statistics, weight_from_f64};
 use eventprop_core::optimizer::{
@@ -109,7 +109,11 @@ pub fn train(scheme: Scheme, method: Method) -> Digest {
     };
     let dynamics = Dynamics::new(scheme, tables, 4, 1 << 10).expect("the constants are good");
     let tick_ms = 1.0 / ticks as f64;
-    let loss = TimeToFirstSpike::new(0.5, 6.4, 3e-3, tick_ms, None, true);
+    let silence = Silence {
+        send_for_label: true,
+        ..Silence::default()
+    };
+    let loss = TimeToFirstSpike::new(0.5, 6.4, 3e-3, tick_ms, (STEPS * ticks) as u32, silence);
     let loss = loss.expect("the constants are good");
     let settings = Settings {
         method,
