@@ -28,12 +28,15 @@ use std::fmt::Display;
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 
+use eventprop_core::loss::{LossError, TimeToFirstSpike};
 use eventprop_core::neuron::MAX_SPIKES_PER_STEP;
+use eventprop_core::numeric;
 use eventprop_core::tables::MAX_TICK_BITS;
 use sha2::{Digest, Sha256};
 
 use crate::backend::WEIGHT_FRACTION_BITS;
 use crate::error::{Error, Result};
+use crate::time;
 use fields::{Choice, Visitor, Writer};
 
 pub use source::Override;
@@ -904,6 +907,69 @@ impl Experiment {
         Ok(())
     }
 
+    /// The loss in fixed point, in ticks of the network.
+    ///
+    /// # Errors
+    /// A constant that its format cannot hold; an experiment that passed its [check](Self::check) has
+    /// none.
+    pub fn fixed_point_loss(&self) -> Result<TimeToFirstSpike, LossError> {
+        let (network, loss) = (&self.network, &self.loss);
+        let end = network.steps << network.tick_bits;
+        TimeToFirstSpike::new(
+            loss.tau0_ms,
+            loss.tau1_ms,
+            loss.alpha,
+            self.tick_ms(),
+            (loss.silent_outputs == SilentOutputs::AtEnd).then_some(end),
+            loss.silent_label == SilentLabel::Send,
+        )
+    }
+
+    /// Length of a tick in milliseconds.
+    fn tick_ms(&self) -> f64 {
+        self.network.step_ms / f64::from(1_u32 << self.network.tick_bits)
+    }
+
+    /// Which value of the loss its format cannot hold, and what it can.
+    fn loss_problem(&self, error: LossError) -> Problem {
+        let loss = &self.loss;
+        let (key, message) = match error {
+            LossError::Tau0 => {
+                // A tick may take less than 255 time scales.
+                let least = (1.0 / 128.0_f64).max(self.tick_ms() / 255.0 * (1.0 + f64::EPSILON));
+                (
+                    "loss.tau0_ms",
+                    format!(
+                        "loss.tau0_ms is {}; it must be from {} to {MAX_TAU0_MS}, so that the errors \
+                         and the times of a tick fit their formats",
+                        loss.tau0_ms,
+                        rounded_up(least)
+                    ),
+                )
+            }
+            LossError::Tau1 => (
+                "loss.tau1_ms",
+                format!(
+                    "loss.tau1_ms is {}; it must be above {}, so that the times of a tick fit their \
+                     format",
+                    loss.tau1_ms,
+                    rounded_up(self.tick_ms() / 255.0)
+                ),
+            ),
+            LossError::Alpha => (
+                "loss.alpha",
+                format!(
+                    "loss.alpha is {}; with tau1_ms = {} it must be below {}, so that alpha / tau1_ms \
+                     fits its format",
+                    loss.alpha,
+                    loss.tau1_ms,
+                    0.5 * loss.tau1_ms
+                ),
+            ),
+        };
+        Problem::new(key, Error::new(message))
+    }
+
     /// The first value out of its range.
     fn find_problem(&self) -> Option<Problem> {
         self.check_values().err()
@@ -932,17 +998,10 @@ impl Experiment {
         }
 
         let n = &self.network;
-        if n.hidden.is_empty() {
-            return Err(Problem::new(
-                "network.hidden",
-                Error::new("network.hidden has no layer; at least one is needed")
-                    .hint("for instance `hidden = [200]`"),
-            ));
-        }
         within(
             "the number of layers in network.hidden",
             n.hidden.len(),
-            1..=16,
+            0..=16,
         )
         .map_err(|problem| problem.under("network.hidden"))?;
         for &neurons in &n.hidden {
@@ -966,9 +1025,10 @@ impl Experiment {
             return Err(Problem::new(
                 "network.step_ms",
                 Error::new(format!(
-                    "network.step_ms is {}; with {smaller_name} = {smaller} at most {longest:.3} is \
-                     allowed, so that nothing decays by more than half in a step",
-                    n.step_ms
+                    "network.step_ms is {}; with {smaller_name} = {smaller} at most {} is allowed, so \
+                     that nothing decays by more than half in a step",
+                    n.step_ms,
+                    rounded_down(longest)
                 )),
             ));
         }
@@ -1017,24 +1077,52 @@ impl Experiment {
 
         let e = &self.encoding;
         // In the grid scheme a spike in the last step has no effect any more, but it is legal.
-        let end = match n.scheme {
-            Scheme::Exact => f64::from(n.steps) * n.step_ms,
-            Scheme::Grid => f64::from(n.steps - 1) * n.step_ms,
+        let end = f64::from(match n.scheme {
+            Scheme::Exact => n.steps,
+            Scheme::Grid => n.steps - 1,
+        });
+        let in_sample = |key, ms: f64, first_ms: f64| {
+            // (A NaN is in no range.)
+            if ms >= first_ms && time::steps(ms, n.step_ms) <= end {
+                return Ok(());
+            }
+            let end_ms = time::multiple_ms(end, n.step_ms);
+            let error = Error::new(format!(
+                "{key} is {ms}; it must be from {first_ms} to {end_ms}"
+            ));
+            let error = if ms > end_ms {
+                error.hint("network.steps and network.step_ms decide how long a sample is")
+            } else {
+                error
+            };
+            Err(Problem::new(key, error))
         };
-        within("encoding.first_ms", e.first_ms, 0.0..=end)?;
-        within("encoding.last_ms", e.last_ms, e.first_ms..=end)?;
+        in_sample("encoding.first_ms", e.first_ms, 0.0)?;
+        in_sample("encoding.last_ms", e.last_ms, e.first_ms)?;
         if let Some(bias) = e.bias_ms {
-            within("encoding.bias_ms", bias, 0.0..=end)?;
+            in_sample("encoding.bias_ms", bias, 0.0)?;
         }
 
         let l = &self.loss;
-        within("loss.tau0_ms", l.tau0_ms, 0.001..=10_000.0)?;
         // Below, the early-spike term would exceed every format at the end of the sample.
         let shortest = f64::from(n.steps) * n.step_ms / 20.0;
         within("loss.tau1_ms", l.tau1_ms, shortest..=100_000.0)?;
         within("loss.alpha", l.alpha, 0.0..=1.0)?;
+        within("loss.tau0_ms", l.tau0_ms, 0.0..=MAX_TAU0_MS)?;
+        self.fixed_point_loss()
+            .map_err(|error| self.loss_problem(error))?;
 
         let o = &self.optimizer;
+        if o.learning_rate > 0.0 && !(o.learning_rate as f32).is_normal() {
+            return Err(Problem::new(
+                "optimizer.learning_rate",
+                Error::new(format!(
+                    "optimizer.learning_rate is {:e}; single precision, which it is used in, has nothing \
+                     so small; it must be from 1e-37 to 10",
+                    o.learning_rate
+                )),
+            ));
+        }
         if !(o.learning_rate > 0.0 && o.learning_rate <= 10.0) {
             return Err(Problem::new(
                 "optimizer.learning_rate",
@@ -1067,6 +1155,19 @@ impl Experiment {
         let s = &self.silent_neurons;
         within("silent_neurons.label_bump", s.label_bump, 0.0..=8.0)?;
         within("silent_neurons.hidden_bump", s.hidden_bump, 0.0..=8.0)?;
+        for (key, bump) in [
+            ("silent_neurons.label_bump", s.label_bump),
+            ("silent_neurons.hidden_bump", s.hidden_bump),
+        ] {
+            if bump > 0.0 && numeric::weight_from_f64(bump) == 0 {
+                return Err(Problem::new(
+                    key,
+                    Error::new(format!(
+                        "{key} is {bump:e}; a weight has no bits so small: it must be 0, or from 4.8e-7 to 8"
+                    )),
+                ));
+            }
+        }
 
         let t = &self.training;
         within("training.epochs", t.epochs, 1..=1_000_000)?;
@@ -1107,6 +1208,9 @@ impl Experiment {
         Ok(())
     }
 }
+
+/// Longest time scale of the softmax, in milliseconds.
+const MAX_TAU0_MS: f64 = 10_000.0;
 
 /// The distribution for a weight layer whose file gives none: what works for the usual layer sizes,
 /// scaled by the number of inputs so that the drive of a neuron stays about the same.
@@ -1178,15 +1282,48 @@ fn within<T: PartialOrd + Display>(
 }
 
 fn below_one(key: &'static str, value: f64) -> Result<(), Problem> {
-    if (0.0..1.0).contains(&value) {
-        Ok(())
-    } else {
-        Err(Problem::new(
+    if !(0.0..1.0).contains(&value) {
+        return Err(Problem::new(
             key,
             Error::new(format!(
                 "{key} is {value}; it must be at least 0 and below 1"
             )),
-        ))
+        ));
+    }
+    // The largest single-precision number below 1 is 0.99999994.
+    if value as f32 >= 1.0 {
+        return Err(Problem::new(
+            key,
+            Error::new(format!(
+                "{key} is {value}; it must be from 0 to 0.9999999: in single precision, which it is \
+                 used in, it is 1, and nothing would ever decay"
+            )),
+        ));
+    }
+    Ok(())
+}
+
+/// A limit with few digits, none above it.
+fn rounded_down(limit: f64) -> f64 {
+    let unit = 10.0_f64.powi(limit.log10().floor() as i32 - 6);
+    let parse = |units: f64| format!("{:.6e}", units * unit).parse().unwrap_or(limit);
+    let near: f64 = parse((limit / unit).floor());
+    if near <= limit {
+        near
+    } else {
+        parse((limit / unit).floor() - 1.0)
+    }
+}
+
+/// A limit with few digits, none below it.
+fn rounded_up(limit: f64) -> f64 {
+    let unit = 10.0_f64.powi(limit.log10().floor() as i32 - 6);
+    let parse = |units: f64| format!("{:.6e}", units * unit).parse().unwrap_or(limit);
+    let near: f64 = parse((limit / unit).ceil());
+    if near >= limit {
+        near
+    } else {
+        parse((limit / unit).ceil() + 1.0)
     }
 }
 
@@ -1281,10 +1418,6 @@ mod tests {
                 "/data/e.toml:2:10: network.scheme must be one of \"exact\", \"grid\"; found \"gird\"\n  hint: did you mean \"grid\"?",
             ),
             (
-                "[network]\nhidden = []",
-                "/data/e.toml:2:10: network.hidden has no layer; at least one is needed\n  hint: for instance `hidden = [200]`",
-            ),
-            (
                 "[network]\nhidden = [20, 0]",
                 "/data/e.toml:2:10: a layer of network.hidden is 0; it must be from 1 to 4095",
             ),
@@ -1302,7 +1435,7 @@ mod tests {
             ),
             (
                 "[network]\nstep_ms = 4",
-                "/data/e.toml:2:11: network.step_ms is 4; with tau_synapse_ms = 5 at most 3.466 is allowed, so that nothing decays by more than half in a step",
+                "/data/e.toml:2:11: network.step_ms is 4; with tau_synapse_ms = 5 at most 3.465735 is allowed, so that nothing decays by more than half in a step",
             ),
             (
                 "[network]\nsteps = 2048",
