@@ -589,6 +589,23 @@ impl Experiment {
         Ok(experiment)
     }
 
+    /// Adds file and line, or the flag, to an error whose place is a key, as those are that come up when
+    /// an experiment is placed on a chip. `path` and `overrides` are those that it was
+    /// [loaded](Self::load) from.
+    #[must_use]
+    pub fn locate(path: Option<&Path>, overrides: &[Override], error: Error) -> Error {
+        let text = path.map_or(Ok(String::new()), std::fs::read_to_string);
+        let name = path.unwrap_or(Path::new(""));
+        let reader = text.map(|text| source::Reader::new(&text, name, overrides));
+        match (error.place().map(str::to_owned), reader) {
+            (Some(key), Ok(Ok(reader))) => match reader.place(&key) {
+                Some(place) => error.moved(format!("{place}: {key}")),
+                None => error,
+            },
+            _ => error,
+        }
+    }
+
     /// Checks every value against its range, and those that depend on each other.
     ///
     /// # Errors
@@ -1473,6 +1490,324 @@ mod tests {
         ];
         for (text, message) in cases {
             assert_eq!(&parse(text).unwrap_err().to_string(), message);
+        }
+    }
+
+    /// A last spike at the very end of the sample, however many steps it has, at lengths of a step that no binary
+    /// number is.
+    #[test]
+    fn times_at_multiples_of_a_step_are_taken() {
+        for step_ms in [0.1, 0.3, 0.7, 1.0 / 3.0] {
+            for steps in 1..=2047 {
+                for scheme in [Scheme::Exact, Scheme::Grid] {
+                    let mut experiment = Experiment::default_for(scheme);
+                    experiment.network.step_ms = step_ms;
+                    experiment.network.steps = steps;
+                    experiment.loss.tau1_ms = 10_000.0;
+                    let last = steps - u32::from(scheme == Scheme::Grid);
+                    // As people write it: 28.8, not 28.799999999999997.
+                    let written = format!("{:.10}", f64::from(last) * step_ms);
+                    let last_ms: f64 = written.parse().unwrap();
+                    experiment.encoding.first_ms = 0.0;
+                    experiment.encoding.last_ms = last_ms;
+                    experiment
+                        .check()
+                        .unwrap_or_else(|error| panic!("{steps}: {error}"));
+                    let encoder = crate::dataset::encode::Encoder::new(&experiment);
+                    let sample = encoder.sample(&[f64::from(scheme == Scheme::Exact)], 0);
+                    let event = sample
+                        .events
+                        .iter()
+                        .find(|event| event.channel == 0)
+                        .unwrap();
+                    let ticks = u32::from(event.step) << experiment.network.tick_bits;
+                    let want = last << experiment.network.tick_bits;
+                    let latest = match scheme {
+                        Scheme::Exact => want,
+                        // At most 0.99 of the range.
+                        Scheme::Grid => (f64::from(want) * 0.99).round() as u32,
+                    };
+                    assert!(
+                        (ticks + u32::from(event.offset)).abs_diff(latest) <= 1,
+                        "{steps}"
+                    );
+                    // A hundredth of a step later there is no step.
+                    experiment.encoding.last_ms = last_ms + 0.01 * step_ms;
+                    assert!(experiment.check().is_err(), "{steps} steps of {step_ms}");
+                }
+            }
+        }
+    }
+
+    /// Every number at both ends of its range is taken, and what lies beyond is refused with its place and with
+    /// what would be right.
+    #[test]
+    fn every_range_ends_where_its_message_says() {
+        // Section, key, what else has to be set, the ends, and values beyond them.
+        type Range<'a> = (&'a str, &'a str, &'a str, &'a [&'a str], &'a [&'a str]);
+        let ranges: &[Range<'_>] = &[
+            (
+                "dataset",
+                "train_size",
+                "",
+                &["1", "10000000"],
+                &["0", "10000001"],
+            ),
+            (
+                "dataset",
+                "validation_size",
+                "",
+                &["1", "10000000"],
+                &["0", "10000001"],
+            ),
+            (
+                "dataset",
+                "test_size",
+                "",
+                &["1", "10000000"],
+                &["0", "10000001"],
+            ),
+            (
+                "encoding",
+                "first_ms",
+                "",
+                &["0", "30"],
+                &["-0.001", "40.001", "nan"],
+            ),
+            (
+                "encoding",
+                "last_ms",
+                "",
+                &["0", "40"],
+                &["-1", "40.001", "nan", "inf"],
+            ),
+            (
+                "encoding",
+                "bias_ms",
+                "",
+                &["0", "40"],
+                &["-0.001", "40.001", "nan"],
+            ),
+            (
+                "network",
+                "hidden",
+                "",
+                &["[]", "[1]", "[4095]"],
+                &["[0]", "[4096]"],
+            ),
+            (
+                "network",
+                "tau_membrane_ms",
+                "step_ms = 0.005\n[encoding]\nlast_ms = 0",
+                &["0.01", "10000"],
+                &["0.0099", "10001", "nan"],
+            ),
+            (
+                "network",
+                "tau_synapse_ms",
+                "step_ms = 0.005\n[encoding]\nlast_ms = 0",
+                &["0.01", "10000"],
+                &["0.0099", "10001", "nan"],
+            ),
+            (
+                "network",
+                "step_ms",
+                "[encoding]\nlast_ms = 0\n[loss]\ntau1_ms = 1000",
+                &["0.001", "3.4657359027997265", "3.465735"],
+                &["0.0009", "3.466", "nan"],
+            ),
+            (
+                "network",
+                "steps",
+                "step_ms = 0.05\n[encoding]\nlast_ms = 0",
+                &["1", "2047"],
+                &["0", "2048"],
+            ),
+            ("network", "tick_bits", "", &["0", "8"], &["9"]),
+            ("network", "spikes_per_step", "", &["1", "8"], &["0", "9"]),
+            (
+                "network",
+                "slope_floor",
+                "",
+                &["0", "1"],
+                &["-0.1", "1.1", "nan"],
+            ),
+            (
+                "loss",
+                "tau0_ms",
+                "",
+                &["0.0078125", "10000"],
+                &["0.007", "0", "10001", "nan"],
+            ),
+            ("loss", "tau1_ms", "", &["100000"], &["0", "100001", "nan"]),
+            (
+                "loss",
+                "alpha",
+                "",
+                &["0", "1", "0.9999999999"],
+                &["-0.1", "1.0001", "nan"],
+            ),
+            (
+                "optimizer",
+                "learning_rate",
+                "",
+                &["1e-37", "10"],
+                &["0", "-1", "1e-50", "10.1", "nan"],
+            ),
+            (
+                "optimizer",
+                "beta1",
+                "",
+                &["0", "0.9999999"],
+                &["-0.1", "0.99999999", "1", "nan"],
+            ),
+            (
+                "optimizer",
+                "beta2",
+                "",
+                &["0", "0.9999999"],
+                &["-0.1", "0.99999999", "1", "nan"],
+            ),
+            (
+                "optimizer",
+                "epsilon",
+                "",
+                &["1e-12", "1"],
+                &["1e-13", "1.1", "nan"],
+            ),
+            (
+                "optimizer",
+                "momentum",
+                "kind = \"sgd\"",
+                &["0", "0.9999999"],
+                &["-0.1", "0.99999999", "1"],
+            ),
+            (
+                "optimizer",
+                "weight_decay",
+                "",
+                &["0", "1"],
+                &["-0.1", "1.1", "nan"],
+            ),
+            (
+                "optimizer",
+                "learning_rate_decay",
+                "",
+                &["0.001", "1"],
+                &["0", "1.1", "nan"],
+            ),
+            (
+                "optimizer",
+                "weight_fraction_bits",
+                "",
+                &["0", "20"],
+                &["21"],
+            ),
+            (
+                "silent_neurons",
+                "label_bump",
+                "",
+                &["0", "4.8e-7", "8"],
+                &["-0.1", "1e-9", "8.1", "nan"],
+            ),
+            (
+                "silent_neurons",
+                "hidden_bump",
+                "",
+                &["0", "4.8e-7", "8"],
+                &["-0.1", "1e-9", "8.1", "nan"],
+            ),
+            (
+                "training",
+                "epochs",
+                "",
+                &["1", "1000000"],
+                &["0", "1000001"],
+            ),
+            ("training", "batch", "", &["1", "65535"], &["0", "65536"]),
+            (
+                "training",
+                "minibatches",
+                "",
+                &["1", "4294967295"],
+                &["0", "4294967296"],
+            ),
+            ("backend", "replicas", "", &["1", "65535"], &["0", "65536"]),
+            ("backend", "threads", "", &["1", "1024"], &["0", "1025"]),
+            (
+                "backend",
+                "layer_pes",
+                "",
+                &["[1, 152]"],
+                &["[0, 1]", "[1, 153]", "[1]"],
+            ),
+            (
+                "backend",
+                "baud",
+                "",
+                &["300", "20000000"],
+                &["299", "20000001"],
+            ),
+        ];
+        for (section, key, others, ends, beyond) in ranges {
+            let text = |value: &str| {
+                let others = match *others {
+                    "" => String::new(),
+                    others => format!("{others}\n"),
+                };
+                format!("[{section}]\n{key} = {value}\n{others}")
+            };
+            for value in *ends {
+                let read = parse(&text(value));
+                let read = read.and_then(|mut experiment| {
+                    experiment.resolve(&experiment.dims(4, 3));
+                    experiment.check()
+                });
+                assert!(read.is_ok(), "{key} = {value}: {}", read.unwrap_err());
+            }
+            for value in *beyond {
+                let error = match parse(&text(value)) {
+                    Ok(_) => panic!("{key} = {value} is taken"),
+                    Err(error) => error.to_string(),
+                };
+                assert!(error.starts_with("/data/e.toml:2:"), "{error}");
+                let remedy = ["must be", "at most", "has 1 entries"];
+                assert!(error.contains(key), "{error}");
+                assert!(
+                    remedy.iter().any(|remedy| error.contains(remedy)),
+                    "{error}"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn a_limit_is_printed_so_that_it_is_allowed() {
+        for limit in [
+            std::f64::consts::LN_2 * 5.0,
+            1.0 / 3.0,
+            2.0,
+            1e-5 / 7.0,
+            9_999.999_999_9,
+            0.007_812_5,
+        ] {
+            let (down, up) = (rounded_down(limit), rounded_up(limit));
+            assert!(down <= limit && up >= limit, "{limit}: {down}, {up}");
+            assert!(limit - down <= 1e-6 * limit && up - limit <= 1e-6 * limit);
+        }
+        let longest = |tau: f64| {
+            let text = format!("[network]\ntau_synapse_ms = {tau}\nstep_ms = 999\n");
+            let error = parse(&text).unwrap_err().to_string();
+            let limit = error.split("at most ").nth(1).unwrap();
+            limit.split(' ').next().unwrap().to_owned()
+        };
+        for tau in [0.01, 0.3, 1.0, 5.0, 7.77, 19.9] {
+            let text = format!(
+                "[network]\ntau_synapse_ms = {tau}\nstep_ms = {}\nsteps = 2\n",
+                longest(tau)
+            );
+            let parsed = parse(&format!("{text}[encoding]\nlast_ms = 0\n"));
+            assert!(parsed.is_ok(), "{}", parsed.unwrap_err());
         }
     }
 

@@ -39,6 +39,8 @@ const WINDOW: usize = 2;
 const SPIKES_PER_NEURON: usize = 8;
 /// Spikes of a PE that memory is provided for at least.
 const LEAST_SPIKES: usize = 512;
+/// Parts of what is provided for at least, by which there may be more.
+const EIGHTHS: usize = 8;
 /// Most spikes, and most arrivals, that a PE keeps of a sample.
 const MOST_SPIKES: usize = 1 << 16;
 
@@ -72,7 +74,7 @@ struct Needs {
     events_per_step: usize,
     /// Steps that a sender may be ahead.
     window: usize,
-    /// How many times the least number of spikes memory is provided for.
+    /// How many eighths of the least number of spikes memory is provided for.
     spikes: usize,
 }
 
@@ -82,7 +84,7 @@ impl Needs {
             events: samples.events,
             events_per_step: samples.events_per_step,
             window,
-            spikes: 1,
+            spikes: EIGHTHS,
         }
     }
 }
@@ -590,7 +592,7 @@ fn layer_config(
 fn spike_capacity(model: &Model, samples: Needs, neurons: usize) -> usize {
     let per_step = layer::spikes_per_step(model.scheme, model.spikes_per_step);
     let least = (neurons * SPIKES_PER_NEURON).max(LEAST_SPIKES);
-    (neurons * per_step * model.steps).min(least * samples.spikes)
+    (neurons * per_step * model.steps).min(least * samples.spikes / EIGHTHS)
 }
 
 /// The same needs, with memory for more spikes: as much as the PEs have left, up to as many as there can be.
@@ -599,10 +601,10 @@ fn with_memory_left(model: &Model, samples: Needs, layer_pes: &[usize]) -> Needs
     let all = |layer: usize| model.shape(layer).1 * per_step * model.steps;
     let most = (0..model.layers()).map(all).max().unwrap_or(0);
     let mut samples = samples;
-    let mut more = 2;
-    while more * LEAST_SPIKES < 2 * most {
+    // In steps of a quarter of what there is.
+    while samples.spikes * LEAST_SPIKES / EIGHTHS < most {
         let trial = Needs {
-            spikes: more,
+            spikes: samples.spikes + samples.spikes / 4,
             ..samples
         };
         let fits = (0..model.layers()).all(|layer| {
@@ -616,7 +618,6 @@ fn with_memory_left(model: &Model, samples: Needs, layer_pes: &[usize]) -> Needs
             break;
         }
         samples = trial;
-        more *= 2;
     }
     samples
 }

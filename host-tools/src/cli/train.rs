@@ -146,7 +146,8 @@ pub(super) fn run(args: &Args) -> Result<ExitCode> {
         None => args.experiment.clone(),
     };
     let experiment = Experiment::load(file.as_deref(), &args.overrides())?;
-    let plan = Plan::new(experiment)?;
+    let located = |error| Experiment::locate(file.as_deref(), &args.overrides(), error);
+    let plan = Plan::new(experiment).map_err(located)?;
     let mut state = match &args.resume {
         Some(folder) => Checkpoint::read(&folder.join(checkpoint::FILE_NAME), &plan)?,
         None => State::new(&plan),
@@ -156,7 +157,8 @@ pub(super) fn run(args: &Args) -> Result<ExitCode> {
         state.weights = arrays::read_weights(path, &plan.dims)?;
         start = Some(arrays::weights_npz(&state.weights)?);
     }
-    let mut backend = gradients::build(&plan, false, Bar::boxed(args.quiet, false))?;
+    let mut backend =
+        gradients::build(&plan, false, Bar::boxed(args.quiet, false)).map_err(located)?;
     let folder = match (&args.resume, &args.out) {
         (Some(folder), _) => folder.clone(),
         (None, Some(folder)) => prepare_folder(folder)?,
@@ -188,7 +190,17 @@ pub(super) fn run(args: &Args) -> Result<ExitCode> {
     if let Some(progress) = &progress {
         progress.finish();
     }
-    let outcome = result?;
+    let outcome = result.map_err(|error| {
+        if !checkpoint.exists() {
+            return error;
+        }
+        // A chip may have no memory for what trained networks send; this process has.
+        error.or_hint(format!(
+            "what was trained is kept; `eventprop train --resume {} --backend direct` goes on in this \
+             process, with the same bits",
+            folder.display()
+        ))
+    })?;
 
     let summary = Summary::new(&plan, &outcome, backend.name());
     write_results(&folder, &plan, &outcome, &summary)?;
