@@ -1435,6 +1435,10 @@ mod tests {
                 "/data/e.toml:2:10: network.scheme must be one of \"exact\", \"grid\"; found \"gird\"\n  hint: did you mean \"grid\"?",
             ),
             (
+                "[dataset]\ntrain_seed = 4294967296",
+                "/data/e.toml:2:14: dataset.train_seed must be a whole number of at most 4294967295; found 4294967296",
+            ),
+            (
                 "[network]\nhidden = [20, 0]",
                 "/data/e.toml:2:10: a layer of network.hidden is 0; it must be from 1 to 4095",
             ),

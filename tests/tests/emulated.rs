@@ -98,7 +98,7 @@ fn the_default_network() {
 /// A tenth of the [random experiments](eventprop_tests::legal), with fewer samples.
 #[test]
 fn random_experiments() {
-    let cases = (0..count(120)).step_by(10);
+    let cases = (0..count(400)).step_by(10);
     let number = cases.clone().count() as u64;
     let compared = compare(cases, |case| {
         case.shortened(4).on(|backend| {

@@ -6,7 +6,7 @@ use host_tools::experiment::BackendKind;
 
 #[test]
 fn the_same_bits_on_the_model_of_the_chip() {
-    let count = count(120);
+    let count = count(400);
     let compared = compare(0..count, |case| {
         case.on(|backend| backend.kind = BackendKind::Mock)
     });

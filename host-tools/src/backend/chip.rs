@@ -469,7 +469,11 @@ impl Dram {
                 lengths.iter().sum::<usize>(),
                 limits.events
             ))
-            .at("dataset"));
+            .at("dataset")
+            .hint(format!(
+                "some {} samples fit in all; `backend.kind = \"direct\"` has no such limit",
+                (DRAM_END - DRAM_START) / (stride + 32) / 1000 * 1000
+            )));
         }
         Ok(this)
     }
@@ -817,7 +821,9 @@ mod tests {
         let expected = "dataset: 30000001 samples of up to 5 events take ";
         assert!(text.starts_with(expected), "{text}");
         assert!(
-            text.ends_with("half of the chip's DRAM is 1073741824"),
+            text.contains(
+                "half of the chip's DRAM is 1073741824\n  hint: some 16777000 samples fit"
+            ),
             "{text}"
         );
     }
