@@ -5,7 +5,9 @@
 //! gradient of `w_ji` and sends `err = Σ_j w_ji (λV_j - λI_j)` back (Wunderlich and Pehle 2021).
 
 use crate::log::{Event, LoggedStep};
-use crate::numeric::{ADJOINT_LIMIT, Statistics, decay, divide_by_slope, saturate_short, scale};
+use crate::numeric::{
+    ADJOINT_LIMIT, Fits, Statistics, decay, divide_by_slope, saturate_short, scale,
+};
 use crate::state::{Adjoints, Decay, Neurons, whole_vectors};
 use crate::tables::{Coefficients, Dynamics, Scheme};
 use crate::vector::{MAX_LANES, Single, Vectors, padded};
@@ -99,8 +101,8 @@ fn exact<V: Vectors>(
 #[inline(always)]
 fn jump_at(back: &Coefficients, jump: i32, v: &mut i32, i: &mut i32, saturations: &mut u64) {
     // All are at most 2^25.
-    let current = i.wrapping_add(scale(jump, back.membrane_to_current));
-    let membrane = v.wrapping_add(decay(jump, back.membrane_decay));
+    let current = i.plus(scale(jump, back.membrane_to_current));
+    let membrane = v.plus(decay(jump, back.membrane_decay));
     *i = saturate_short(current, ADJOINT_LIMIT, saturations);
     *v = saturate_short(membrane, ADJOINT_LIMIT, saturations);
 }
@@ -129,7 +131,7 @@ fn arrive<V: Vectors>(
                 add_gradient(vectors, back, neurons, gradient, |neuron, v_less_i| {
                     let product = i64::from(weights[neuron]).wrapping_mul(v_less_i.into());
                     // At most 4,095 products of 2^25 and 2^26.
-                    sum = sum.wrapping_add(product);
+                    sum = sum.plus(product);
                 });
             }
             None => add_gradient(vectors, back, neurons, gradient, |_, _| {}),
@@ -158,10 +160,9 @@ fn add_jumps(
             let between = dynamics.over(usize::from(event.offset - arrival.offset));
             let current = scale(jump, between.membrane_to_current);
             let membrane = decay(jump, between.membrane_decay);
-            gradient[neuron] = gradient[neuron].wrapping_sub(current.into());
+            gradient[neuron] = gradient[neuron].less(current.into());
             // The product is at most 2^51.
-            let product =
-                i64::from(weights[neuron]).wrapping_mul(membrane.wrapping_sub(current).into());
+            let product = i64::from(weights[neuron]).wrapping_mul(membrane.less(current).into());
             sum = sum.saturating_add(product);
         }
     }
@@ -182,8 +183,8 @@ fn add_gradient<V: Vectors>(
     let (v, i, owners) = neurons.adjoints();
     let mut add = |owner: i32, i: i32, v: i32| {
         let neuron = owner as usize;
-        gradient[neuron] = gradient[neuron].wrapping_sub(i.into());
-        tell(neuron, v.wrapping_sub(i));
+        gradient[neuron] = gradient[neuron].less(i.into());
+        tell(neuron, v.less(i));
     };
     let whole = whole_vectors::<V>(v.len());
     for first in (0..whole).step_by(V::LANES) {
@@ -250,7 +251,7 @@ impl<V: Vectors> Few<V> {
             let mut currents = [0; MAX_LANES];
             x.store(i, &mut currents);
             for (gradient, &i) in gradient.iter_mut().zip(&currents) {
-                *gradient = gradient.wrapping_sub(i.into());
+                *gradient = gradient.less(i.into());
             }
             // At most seven products of 2^25 and 2^26; what stands behind the row is multiplied by zero.
             let products = x.product(x.load(&padded(weights)), x.subtract(v, i));
@@ -275,7 +276,7 @@ fn exact_jumps(
         let Event { neuron, offset } = own.events[k];
         let back = dynamics.over(dynamics.ticks() - usize::from(offset));
         let at_end = adjoints.membrane_at(dynamics, neuron.into(), own.step + 1);
-        let mut numerator = decay(at_end, back.membrane_decay).wrapping_add(own.errors[k]);
+        let mut numerator = decay(at_end, back.membrane_decay).plus(own.errors[k]);
         // Later spikes of the same neuron stand right behind this one; at most seven do, and each
         // jump is at most 2^25.
         for later in k + 1..own.events.len() {
@@ -283,7 +284,7 @@ fn exact_jumps(
                 break;
             }
             let between = dynamics.over(usize::from(own.events[later].offset - offset));
-            numerator = numerator.wrapping_add(decay(own.errors[later], between.membrane_decay));
+            numerator = numerator.plus(decay(own.errors[later], between.membrane_decay));
         }
         let slope = own.slopes[k].max(dynamics.slope_floor());
         own.errors[k] = divide_by_slope(numerator, slope, &mut statistics.saturations);
@@ -311,7 +312,7 @@ fn grid<V: Vectors>(
             let state = neurons.membrane.iter().zip(neurons.current.iter());
             for ((&v, &i), &w) in state.zip(&weights[row..row + post]) {
                 // At most 4,095 products of 2^25 and 2^26.
-                sum = sum.wrapping_add(i64::from(w).wrapping_mul(i64::from(v.wrapping_sub(i))));
+                sum = sum.plus(i64::from(w).wrapping_mul(i64::from(v.less(i))));
             }
             *to = sum;
         }
@@ -319,7 +320,7 @@ fn grid<V: Vectors>(
     // The jump takes λV from the end of the step, before its decay.
     for ((event, &slope), error) in own.events.iter().zip(own.slopes).zip(own.errors.iter_mut()) {
         // Both are at most 2^25.
-        let numerator = neurons.membrane[usize::from(event.neuron)].wrapping_add(*error);
+        let numerator = neurons.membrane[usize::from(event.neuron)].plus(*error);
         let slope = slope.max(dynamics.slope_floor());
         *error = divide_by_slope(numerator, slope, &mut statistics.saturations);
     }
@@ -338,7 +339,7 @@ fn grid<V: Vectors>(
         let membrane = &mut neurons.membrane[usize::from(event.neuron)];
         // Both are at most 2^25.
         *membrane = saturate_short(
-            membrane.wrapping_add(jump),
+            membrane.plus(jump),
             ADJOINT_LIMIT,
             &mut statistics.saturations,
         );
@@ -349,7 +350,7 @@ fn grid<V: Vectors>(
             .iter_mut()
             .zip(neurons.current.iter())
         {
-            *g = g.wrapping_sub(i64::from(i));
+            *g = g.less(i64::from(i));
         }
     }
 }
@@ -398,28 +399,67 @@ mod tests {
         statistics: Statistics,
     }
 
+    /// What a layer's kernels are set to.
+    #[derive(Clone, Copy, Debug)]
+    struct Setting {
+        scheme: Scheme,
+        tick_bits: u32,
+        step_ms: f64,
+        tau_membrane_ms: f64,
+        tau_synapse_ms: f64,
+        spikes_per_step: usize,
+        slope_floor: i32,
+        /// Largest magnitude of an error.
+        errors: i32,
+    }
+
+    impl Setting {
+        const fn new(scheme: Scheme, tick_bits: u32) -> Self {
+            Self {
+                scheme,
+                tick_bits,
+                step_ms: 1.0,
+                tau_membrane_ms: 20.0,
+                tau_synapse_ms: 5.0,
+                spikes_per_step: 4,
+                slope_floor: ONE >> 5,
+                errors: 100_000,
+            }
+        }
+    }
+
     /// Runs neurons `first..first + neurons` of a layer of `all` neurons forward and backward; the error of
     /// a spike depends on nothing but the spike.
     fn run<V: Vectors>(
         vectors: V,
-        scheme: Scheme,
-        tick_bits: u32,
+        setting: Setting,
         weights: &[i32],
         all: usize,
         (first, neurons): (usize, usize),
         arrivals: &[(usize, Event)],
     ) -> Outcome {
+        let Setting {
+            scheme,
+            tick_bits,
+            step_ms,
+            tau_membrane_ms,
+            tau_synapse_ms,
+            spikes_per_step,
+            slope_floor,
+            errors: largest_error,
+        } = setting;
+        let times = (step_ms, tau_membrane_ms, tau_synapse_ms);
         let mut ticks = vec![Coefficients::default(); (1 << tick_bits) + 1];
-        tables::fill(&mut ticks, 1.0, 20.0, 5.0).unwrap();
+        tables::fill(&mut ticks, times.0, times.1, times.2).unwrap();
         let mut runs = [Coefficients::default(); tables::run_entries(STEPS)];
-        tables::fill_runs(&mut runs, 1.0, 20.0, 5.0);
-        let peaks = tables::peaks(1.0, 20.0, 5.0);
+        tables::fill_runs(&mut runs, times.0, times.1, times.2);
+        let peaks = tables::peaks(times.0, times.1, times.2);
         let tables = Tables {
             ticks: &ticks,
             runs: &runs,
             peaks: &peaks,
         };
-        let dynamics = Dynamics::new(scheme, tables, 4, ONE >> 5).unwrap();
+        let dynamics = Dynamics::new(scheme, tables, spikes_per_step, slope_floor).unwrap();
         let weights: Vec<i32> = (0..INPUTS)
             .flat_map(|input| &weights[input * all + first..][..neurons])
             .copied()
@@ -432,7 +472,7 @@ mod tests {
         let (mut v, mut i) = (vec![0; neurons], vec![0; neurons]);
         let mut scratch = vec![0; scratch_len(neurons)];
         let mut neurons_state = Neurons::reset(&mut v, &mut i, &mut scratch);
-        let capacity = 4 * neurons * STEPS;
+        let capacity = spikes_per_step * neurons * STEPS;
         let (mut events, mut slopes, mut errors, mut ends) = (
             vec![Event::default(); capacity],
             vec![0; capacity],
@@ -461,7 +501,8 @@ mod tests {
             let own = log.step_mut(step);
             for (event, error) in own.events.iter().zip(&mut *own.errors) {
                 let seed = (first + usize::from(event.neuron)) * 7919 + step * 104_729;
-                *error = (seed * 31 % 200_003) as i32 - 100_000;
+                let within = seed * 7_368_787 % (2 * largest_error as usize + 1);
+                *error = within as i32 - largest_error;
             }
             let arrivals = arrivals(step);
             let mut of_step = vec![0; arrivals.len()];
@@ -503,6 +544,47 @@ mod tests {
         prop::collection::vec(arrival, 1..most)
     }
 
+    /// Settings at the ends of their ranges.
+    fn extremes() -> impl Strategy<Value = Setting> {
+        let tau = || {
+            prop_oneof![
+                Just(0.01),
+                Just(10_000.0),
+                Just(5.0),
+                Just(20.0),
+                0.01..100.0
+            ]
+        };
+        let scheme = prop_oneof![
+            2 => (0u32..=8).prop_map(|tick_bits| (Scheme::Exact, tick_bits)),
+            1 => Just((Scheme::Grid, 0)),
+        ];
+        let step = prop_oneof![2 => Just(1.0), 1 => 0.05..1.0];
+        let floor = prop_oneof![Just(0), Just(1), Just(ONE), Just(ONE / 50)];
+        (scheme, tau(), tau(), step, 1..=8usize, floor).prop_map(
+            |(
+                (scheme, tick_bits),
+                tau_membrane_ms,
+                tau_synapse_ms,
+                step,
+                spikes_per_step,
+                slope_floor,
+            )| {
+                let longest = core::f64::consts::LN_2 * f64::min(tau_membrane_ms, tau_synapse_ms);
+                Setting {
+                    scheme,
+                    tick_bits,
+                    step_ms: longest * step,
+                    tau_membrane_ms,
+                    tau_synapse_ms,
+                    spikes_per_step,
+                    slope_floor,
+                    errors: ADJOINT_LIMIT,
+                }
+            },
+        )
+    }
+
     proptest! {
         /// A layer that is divided gives the same bits as in one piece, wherever it is cut and however its
         /// neurons fall into blocks.
@@ -513,7 +595,7 @@ mod tests {
             cut in 1usize..27,
         ) {
             const ALL: usize = 27;
-            let run = |neurons| run(Arrays, Scheme::Exact, 8, &weights, ALL, neurons, &arrivals);
+            let run = |neurons| run(Arrays, Setting::new(Scheme::Exact, 8), &weights, ALL, neurons, &arrivals);
             let whole = run((0, ALL));
             let mut parts = run((0, cut));
             let rest = run((cut, ALL - cut));
@@ -541,9 +623,32 @@ mod tests {
         ) {
             let weights = &weights[..INPUTS * neurons];
             let all = (0, neurons);
-            let single = run(Single, Scheme::Exact, tick_bits, weights, neurons, all, &arrivals);
-            let groups = run(Arrays, Scheme::Exact, tick_bits, weights, neurons, all, &arrivals);
+            let single = run(Single, Setting::new(Scheme::Exact, tick_bits), weights, neurons, all, &arrivals);
+            let groups = run(Arrays, Setting::new(Scheme::Exact, tick_bits), weights, neurons, all, &arrivals);
             prop_assert_eq!(single, groups);
+        }
+
+        /// At the ends of all ranges nothing wraps, which builds for debugging check, and both kinds of kernels
+        /// have the same bits: weights and errors at their limits, steps of ln 2 times the shorter time
+        /// constant, time constants far apart, eight spikes in a step, no floor or a large one.
+        #[test]
+        fn nothing_wraps_at_the_ends_of_the_ranges(
+            (setting, arrivals) in extremes().prop_flat_map(|setting| {
+                (Just(setting), arrivals(250, setting.tick_bits))
+            }),
+            neurons in prop::sample::select(vec![1, 8, 27]),
+            weights in prop::collection::vec(
+                prop_oneof![
+                    2 => Just(WEIGHT_LIMIT), 1 => Just(-WEIGHT_LIMIT), 2 => -2 * ONE..5 * ONE,
+                    1 => -WEIGHT_LIMIT..=WEIGHT_LIMIT,
+                ],
+                INPUTS * 27,
+            ),
+        ) {
+            let weights = &weights[..INPUTS * neurons];
+            let single = run(Single, setting, weights, neurons, (0, neurons), &arrivals);
+            let vectors = run(Arrays, setting, weights, neurons, (0, neurons), &arrivals);
+            prop_assert_eq!(single, vectors);
         }
 
         /// The same on the time grid.
@@ -557,8 +662,8 @@ mod tests {
             ],
         ) {
             let weights = &weights[..INPUTS * neurons];
-            let single = run(Single, Scheme::Grid, 0, weights, neurons, (0, neurons), &arrivals);
-            let vectors = run(Arrays, Scheme::Grid, 0, weights, neurons, (0, neurons), &arrivals);
+            let single = run(Single, Setting::new(Scheme::Grid, 0), weights, neurons, (0, neurons), &arrivals);
+            let vectors = run(Arrays, Setting::new(Scheme::Grid, 0), weights, neurons, (0, neurons), &arrivals);
             prop_assert_eq!(single, vectors);
         }
     }

@@ -20,6 +20,8 @@
 extern crate std;
 
 pub mod adjoint;
+#[cfg(test)]
+mod bounds;
 pub mod encoding;
 pub mod event;
 pub mod log;

@@ -74,7 +74,7 @@ pub enum LossError {
     Tau0,
     /// tau1 must be a positive finite number of at least 1/255 tick, and a [`LATEST`]th of the sample.
     Tau1,
-    /// alpha must lie in 0 to 1, and alpha/tau1 below 0.5 per ms.
+    /// alpha must be 0 to 1, and alpha/tau1 below 0.5 per ms.
     Alpha,
 }
 
@@ -119,14 +119,15 @@ impl TimeToFirstSpike {
             .filter(|_| f64::from(end) * (tick_ms / tau1_ms) <= LATEST * (1.0 + 1e-9))
             .ok_or(LossError::Tau1)?;
         let slope = alpha / tau1_ms;
-        if !((0.0..1.0).contains(&alpha) && (0.0..0.5).contains(&slope)) {
+        if !((0.0..=1.0).contains(&alpha) && (0.0..0.5).contains(&slope)) {
             return Err(LossError::Alpha);
         }
         Ok(Self {
             softmax_rate,
             late_rate,
             inverse_tau0: round(1.0 / tau0_ms, ADJOINT_FRACTION) as i32,
-            alpha: round(alpha, LATE_FRACTION) as u32,
+            // The format ends one unit in the last place below 1.
+            alpha: round(alpha, LATE_FRACTION).min(u32::MAX.into()) as u32,
             late_slope: round(slope, LATE_FRACTION) as u32,
             end,
             unheard_from: if silence.last_tick_unheard {

@@ -21,9 +21,46 @@
 //! cannot change a bit. Products of a state or weight with a coefficient carry 52 fraction bits
 //! (50 for adjoints) in an `i64` and are rounded once, after the last term.
 //!
-//! Arithmetic of the inner loops is written with `wrapping_*`, since the checks of the ordinary
-//! operators would keep the compiler from using vector instructions there. The comment beside each
-//! such loop says why no wrap can happen.
+//! # Why nothing wraps
+//!
+//! Firmware is built without the compiler's overflow checks, and the inner loops are written without them
+//! everywhere ([`Fits`], `wrapping_*`), since they would keep the compiler from using vector instructions.
+//! This is every operation there, with the largest operands that a legal experiment can bring about: weights
+//! at ±32, states and adjoints at their limits, a step of ln 2 times the shorter time constant, time constants
+//! 10^6 apart, eight spikes of a neuron in a step, [`MAX_NEURONS`] neurons. What is written with [`Fits`] is
+//! checked in builds for debugging, so every test is a test of it; `bounds.rs` holds those at the ends of the
+//! ranges.
+//!
+//! | operation | largest operands | result | fits, since |
+//! |---|---|---|---|
+//! | coefficient over ticks, `es − 1`, `em − 1` ([`fill`](crate::tables::fill)) | a step of ln 2 · τ | −2^31 + 1 | −0.5 is taken for one unit more, so that `−coefficient` fits, too |
+//! | coupling over ticks, `kf`, `kb` | ratio r = 10^6 of τ | below 2^31 | kb rises up to ln 2 · τs, where it is r/(r − 1) (2^(−1/r) − 1/2) < 1/2 |
+//! | coefficient over steps, `es − 1` (31 fraction bits) | a decay that is complete | −2^31 | is never negated |
+//! | coupling over steps | ratio r = 10^6 of τ | below 2^31 − 2^14 | at most r^(−1/(r−1)); roundings of 32 composed runs are some 100 units |
+//! | `value · coefficient + 1/2` ([`scale`]) | 2^31 · 2^31 + 2^31 | `i64` | below 2^63 |
+//! | `value · (1 + decay)` ([`decay()`]) | 2^31, decay −1/2 to 0 | `i32` | lies between the value and half of it |
+//! | driven and driving variable over a time | V or I 2^29, doubled for runs | `i64`: 2 · 2^30 · 2^31 = 2^62 | factors and coupling add up to no more than 1, so the results are no larger than the larger value, and a few units for composed runs |
+//! | sum of a step with arrivals | state as above, 32 · 2^25 · 2^31 = 2^61 | `i64` | below 2^63; folded after [`ARRIVALS_PER_FOLD`] arrivals |
+//! | state and arrivals, whole parts, one arrival | 2^29 + 2^25 + 2^30 | `i32` | below 2^31 |
+//! | the same, any number of arrivals | 2^29 + 14 · 4096 · 2^25 | `i64` | below 2^63; saturates to ±2^29 |
+//! | current on the grid, up to 32 arrivals | 2^29 + 32 · 2^25 | `i32` | 3 · 2^29 |
+//! | `V − I` on the grid | 2^29 + 2^29 | `i32` | 2^30 |
+//! | slope at a spike, `I − 1`, `I − V` | 2^29 + 2^20 | `i32` | saturates to ±2^29; divided by when at least 1 unit |
+//! | numerator of a jump | λV, error and 7 later jumps of 2^25 | `i32` | 9 · 2^25 < 2^29 |
+//! | `numerator · reciprocal` ([`divide_by_slope`]) | 2^29 · 2^32 + 2^40 | `i64` | below 2^62 |
+//! | adjoint and jump | 2^25 + 2^25 | `i32` | 2^26; saturates to ±2^25 |
+//! | error sum Σ w (λV − λI) without jumps | 4095 · 2^25 · 2^26 | `i64` | 2^63 − 2^51 |
+//! | error sum with jumps, shares of PEs | each at most 2^63 | `i64` | added saturating; what comes near is rounded to ±128 in any case |
+//! | gradient of a weight: samples · spikes of its source · (1 + 8 jumps) | 2^16 · 2^16 · 9 · 2^25 | `i64` | below 2^61 |
+//! | step of a weight | any `f32`, also infinite or not a number | `i32` | the conversion saturates, and so does the difference |
+//! | weight and bump | 2^25 + 2^23 | `i32` | limited to ±2^25 |
+//! | rounded weight | 2^25 + 2^20 | `i32` | the limit is on every grid |
+//! | ticks since the start of a sample | 2047 · 256 | `u32` | below 2^20 |
+//! | exponent of the loss: ticks · rate | 2^20 · 255 · 2^28 | `u64` | below 2^56 |
+//! | shifted weight of the softmax | 2^31 · 2^31 + 4095 · 2^30 | `u64` | below 2^63 |
+//! | `α (exp − 1)`, `α/τ1 · exp` | 2^32 · 2^31, 2^31 · 2^31 | `i64` | α is at most 1 − 2^−32, exp − 1 at most 2^31 − 2^15 |
+//! | spikes of a neuron in a minibatch | 65,535 · 2047 · 8 | `u32` | below 2^30 |
+//! | minibatches | – | `u32` | a run has no more than 2^32 |
 
 /// Fraction bits of membrane, current, weight and slope.
 pub const STATE_FRACTION: u32 = 20;
@@ -52,6 +89,35 @@ pub const HALF: i64 = 1 << 31;
 /// A product of a weight (at most 2^25) with a coefficient (at most 2^31) is at most 2^56; 32 of them
 /// and the products of the state (at most 2^29 · 2^31 each) stay below 2^62.
 pub(crate) const ARRIVALS_PER_FOLD: usize = 32;
+
+/// Arithmetic of the inner loops, of which the table above says that its results fit: checked in builds for
+/// debugging, and without a check elsewhere.
+pub(crate) trait Fits: Copy {
+    /// `self + other`.
+    fn plus(self, other: Self) -> Self;
+    /// `self − other`.
+    fn less(self, other: Self) -> Self;
+}
+
+macro_rules! fits {
+    ($($integer:ty),+) => {$(
+        impl Fits for $integer {
+            #[inline(always)]
+            fn plus(self, other: Self) -> Self {
+                debug_assert!(self.checked_add(other).is_some(), "{self} + {other}");
+                self.wrapping_add(other)
+            }
+
+            #[inline(always)]
+            fn less(self, other: Self) -> Self {
+                debug_assert!(self.checked_sub(other).is_some(), "{self} - {other}");
+                self.wrapping_sub(other)
+            }
+        }
+    )+};
+}
+
+fits!(i32, i64);
 
 /// What a layer counts while it computes: nothing saturates or is left out unseen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -125,17 +191,14 @@ pub(crate) fn saturate_short(value: i32, limit: i32, count: &mut u64) -> i32 {
 #[inline(always)]
 pub(crate) fn scale(value: i32, coefficient: i32) -> i32 {
     // At most 2^62 + 2^31.
-    (i64::from(value)
-        .wrapping_mul(coefficient.into())
-        .wrapping_add(HALF)
-        >> 32) as i32
+    (i64::from(value).wrapping_mul(coefficient.into()).plus(HALF) >> 32) as i32
 }
 
 /// `value · (1 + decay)`, rounded: what is left of `value`, with `decay` = factor − 1.
 #[inline(always)]
 pub(crate) fn decay(value: i32, decay: i32) -> i32 {
     // A coefficient is at least -2^31, so the result lies between the value and half of it.
-    value.wrapping_add(scale(value, decay))
+    value.plus(scale(value, decay))
 }
 
 /// An error sum (F38) as an error (F18), to nearest; saturates, counted.
@@ -165,17 +228,14 @@ pub(crate) fn divide_by_slope(numerator: i32, slope: i32, saturations: &mut u64)
     let estimate = i64::from(u32::MAX / (mantissa >> 16));
     // The estimate is at most 2^17, so mantissa times estimate is at most 2^49; the residue is at most
     // 2^33.
-    let residue = (1i64 << 48).wrapping_sub(i64::from(mantissa).wrapping_mul(estimate));
+    let residue = (1i64 << 48).less(i64::from(mantissa).wrapping_mul(estimate));
     // 2^63 / mantissa, at most 2^32.
-    let reciprocal = (estimate << 15).wrapping_add(estimate.wrapping_mul(residue) >> 33);
+    let reciprocal = (estimate << 15).plus(estimate.wrapping_mul(residue) >> 33);
     // numerator · 2^20 / slope = numerator · reciprocal / 2^(43 - shift); shift is 12 to 41, and
     // the product at most 2^61.
     let shift = 43u32.wrapping_sub(shift);
     let half = 1i64 << shift.wrapping_sub(1);
-    let quotient = i64::from(numerator)
-        .wrapping_mul(reciprocal)
-        .wrapping_add(half)
-        >> shift;
+    let quotient = i64::from(numerator).wrapping_mul(reciprocal).plus(half) >> shift;
     saturate(quotient, ADJOINT_LIMIT, saturations)
 }
 

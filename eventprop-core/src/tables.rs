@@ -239,7 +239,13 @@ pub fn peaks(step_ms: f64, tau_membrane_ms: f64, tau_synapse_ms: f64) -> [Peak; 
 fn coefficients(h: f64, tau_membrane: f64, tau_synapse: f64, fraction_bits: u32) -> Coefficients {
     let (em, es, kf, kb) = factors(h, tau_membrane, tau_synapse);
     let unit = libm::ldexp(1.0, fraction_bits as i32);
-    let fraction = |x: f64| libm::floor(x * unit + 0.5) as i32;
+    // A decay by just one half over ticks becomes one unit less, so that its negative fits, too.
+    let least = if fraction_bits > RUN_FRACTION {
+        -i32::MAX
+    } else {
+        i32::MIN
+    };
+    let fraction = |x: f64| (libm::floor(x * unit + 0.5) as i32).max(least);
     Coefficients {
         current_decay: fraction(es),
         membrane_decay: fraction(em),

@@ -5,13 +5,15 @@
 //! for whatever the compiler makes of arrays, or an implementation for the processor at hand.
 
 use crate::neuron::high;
+use crate::numeric::Fits;
 
 /// Most words per vector.
 pub const MAX_LANES: usize = 8;
 
 /// Vectors of 32-bit words.
 ///
-/// Every implementation gives the same bits lane by lane: sums and products of words wrap, operations on
+/// Every implementation gives the same bits lane by lane: differences and sums of products fit (the table in
+/// [`crate::numeric`] says why; [`Arrays`] and [`Single`] check it in builds for debugging), operations on
 /// floating-point numbers are those of IEEE 754 in single precision, each rounded by itself.
 pub trait Vectors: Copy {
     /// Words per vector: at most [`MAX_LANES`].
@@ -44,7 +46,7 @@ pub trait Vectors: Copy {
     fn all(self, word: i32) -> Self::Words;
     /// 0, 1, 2 and so on.
     fn lanes(self) -> Self::Words;
-    /// `a + b`.
+    /// `a + b`, which may wrap: kernels ask of a sum afterwards whether it was in range.
     fn add(self, a: Self::Words, b: Self::Words) -> Self::Words;
     /// `a - b`.
     fn subtract(self, a: Self::Words, b: Self::Words) -> Self::Words;
@@ -68,7 +70,7 @@ pub trait Vectors: Copy {
     fn lower(self, products: Self::Products) -> Self::Words;
     /// The upper words.
     fn upper(self, products: Self::Products) -> Self::Words;
-    /// The sum of all lanes, which wraps.
+    /// The sum of all lanes.
     fn total(self, products: Self::Products) -> i64;
     /// What is left without the upper words: 0 to 2^32 - 1.
     fn fraction(self, products: Self::Products) -> Self::Products;
@@ -99,7 +101,7 @@ pub trait Vectors: Copy {
         for (number, row) in rows.iter().enumerate() {
             let mut sum = 0i64;
             for (&a, b) in row.iter().zip(factors) {
-                sum = sum.wrapping_add(i64::from(a).wrapping_mul(b.into()));
+                sum = sum.plus(i64::from(a).wrapping_mul(b.into()));
             }
             above |= u32::from(sum > bound) << number;
         }
@@ -204,7 +206,7 @@ macro_rules! by_arrays {
 
             #[inline(always)]
             fn subtract(self, a: Self::Words, b: Self::Words) -> Self::Words {
-                both(a, b, i32::wrapping_sub)
+                both(a, b, i32::less)
             }
 
             #[inline(always)]
@@ -252,7 +254,7 @@ macro_rules! by_arrays {
 
             #[inline(always)]
             fn sum(self, a: Self::Products, b: Self::Products) -> Self::Products {
-                both(a, b, i64::wrapping_add)
+                both(a, b, i64::plus)
             }
 
             #[inline(always)]
@@ -262,7 +264,7 @@ macro_rules! by_arrays {
 
             #[inline(always)]
             fn total(self, products: Self::Products) -> i64 {
-                products.into_iter().fold(0, i64::wrapping_add)
+                products.into_iter().fold(0, i64::plus)
             }
 
             #[inline(always)]

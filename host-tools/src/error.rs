@@ -56,6 +56,20 @@ impl Error {
         self
     }
 
+    /// Says what would be right, unless that is said already.
+    #[must_use]
+    pub fn or_hint(mut self, hint: impl Into<String>) -> Self {
+        self.hint.get_or_insert_with(|| hint.into());
+        self
+    }
+
+    /// Says the place in another way.
+    #[must_use]
+    pub(crate) fn moved(mut self, place: impl Into<String>) -> Self {
+        self.place = Some(place.into());
+        self
+    }
+
     /// Where it happened, if known.
     pub fn place(&self) -> Option<&str> {
         self.place.as_deref()

@@ -28,13 +28,15 @@ use std::fmt::Display;
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 
-use eventprop_core::loss::LATEST;
+use eventprop_core::loss::{LATEST, LossError, Silence, TimeToFirstSpike};
 use eventprop_core::neuron::MAX_SPIKES_PER_STEP;
+use eventprop_core::numeric;
 use eventprop_core::tables::MAX_TICK_BITS;
 use sha2::{Digest, Sha256};
 
 use crate::backend::WEIGHT_FRACTION_BITS;
 use crate::error::{Error, Result};
+use crate::time;
 use fields::{Choice, Visitor, Writer};
 
 pub use source::Override;
@@ -587,6 +589,23 @@ impl Experiment {
         Ok(experiment)
     }
 
+    /// Adds file and line, or the flag, to an error whose place is a key, as those are that come up when
+    /// an experiment is placed on a chip. `path` and `overrides` are those that it was
+    /// [loaded](Self::load) from.
+    #[must_use]
+    pub fn locate(path: Option<&Path>, overrides: &[Override], error: Error) -> Error {
+        let text = path.map_or(Ok(String::new()), std::fs::read_to_string);
+        let name = path.unwrap_or(Path::new(""));
+        let reader = text.map(|text| source::Reader::new(&text, name, overrides));
+        match (error.place().map(str::to_owned), reader) {
+            (Some(key), Ok(Ok(reader))) => match reader.place(&key) {
+                Some(place) => error.moved(format!("{place}: {key}")),
+                None => error,
+            },
+            _ => error,
+        }
+    }
+
     /// Checks every value against its range, and those that depend on each other.
     ///
     /// # Errors
@@ -905,6 +924,73 @@ impl Experiment {
         Ok(())
     }
 
+    /// The loss in fixed point, in ticks of the network.
+    ///
+    /// # Errors
+    /// A constant that its format cannot hold; an experiment that passed its [check](Self::check) has
+    /// none.
+    pub fn fixed_point_loss(&self) -> Result<TimeToFirstSpike, LossError> {
+        let (network, loss) = (&self.network, &self.loss);
+        let silence = Silence {
+            outputs_at_end: loss.silent_outputs == SilentOutputs::AtEnd,
+            send_for_label: loss.silent_label == SilentLabel::Send,
+            last_tick_unheard: network.scheme == Scheme::Grid,
+        };
+        TimeToFirstSpike::new(
+            loss.tau0_ms,
+            loss.tau1_ms,
+            loss.alpha,
+            self.tick_ms(),
+            network.steps << network.tick_bits,
+            silence,
+        )
+    }
+
+    /// Length of a tick in milliseconds.
+    fn tick_ms(&self) -> f64 {
+        self.network.step_ms / f64::from(1_u32 << self.network.tick_bits)
+    }
+
+    /// Which value of the loss its format cannot hold, and what it can.
+    fn loss_problem(&self, error: LossError) -> Problem {
+        let loss = &self.loss;
+        let (key, message) = match error {
+            LossError::Tau0 => {
+                // A tick may take less than 255 time scales.
+                let least = (1.0 / 128.0_f64).max(self.tick_ms() / 255.0 * (1.0 + f64::EPSILON));
+                (
+                    "loss.tau0_ms",
+                    format!(
+                        "loss.tau0_ms is {}; it must be from {} to {MAX_TAU0_MS}, so that the errors \
+                         and the times of a tick fit their formats",
+                        loss.tau0_ms,
+                        rounded_up(least)
+                    ),
+                )
+            }
+            LossError::Tau1 => (
+                "loss.tau1_ms",
+                format!(
+                    "loss.tau1_ms is {}; it must be above {}, so that the times of a tick fit their \
+                     format",
+                    loss.tau1_ms,
+                    rounded_up(self.tick_ms() / 255.0)
+                ),
+            ),
+            LossError::Alpha => (
+                "loss.alpha",
+                format!(
+                    "loss.alpha is {}; with tau1_ms = {} it must be below {}, so that alpha / tau1_ms \
+                     fits its format",
+                    loss.alpha,
+                    loss.tau1_ms,
+                    0.5 * loss.tau1_ms
+                ),
+            ),
+        };
+        Problem::new(key, Error::new(message))
+    }
+
     /// The first value out of its range.
     fn find_problem(&self) -> Option<Problem> {
         self.check_values().err()
@@ -933,17 +1019,10 @@ impl Experiment {
         }
 
         let n = &self.network;
-        if n.hidden.is_empty() {
-            return Err(Problem::new(
-                "network.hidden",
-                Error::new("network.hidden has no layer; at least one is needed")
-                    .hint("for instance `hidden = [200]`"),
-            ));
-        }
         within(
             "the number of layers in network.hidden",
             n.hidden.len(),
-            1..=16,
+            0..=16,
         )
         .map_err(|problem| problem.under("network.hidden"))?;
         for &neurons in &n.hidden {
@@ -967,9 +1046,10 @@ impl Experiment {
             return Err(Problem::new(
                 "network.step_ms",
                 Error::new(format!(
-                    "network.step_ms is {}; with {smaller_name} = {smaller} at most {longest:.3} is \
-                     allowed, so that nothing decays by more than half in a step",
-                    n.step_ms
+                    "network.step_ms is {}; with {smaller_name} = {smaller} at most {} is allowed, so \
+                     that nothing decays by more than half in a step",
+                    n.step_ms,
+                    rounded_down(longest)
                 )),
             ));
         }
@@ -1018,18 +1098,33 @@ impl Experiment {
 
         let e = &self.encoding;
         // In the grid scheme a spike in the last step has no effect any more, but it is legal.
-        let end = match n.scheme {
-            Scheme::Exact => f64::from(n.steps) * n.step_ms,
-            Scheme::Grid => f64::from(n.steps - 1) * n.step_ms,
+        let end = f64::from(match n.scheme {
+            Scheme::Exact => n.steps,
+            Scheme::Grid => n.steps - 1,
+        });
+        let in_sample = |key, ms: f64, first_ms: f64| {
+            // (A NaN is in no range.)
+            if ms >= first_ms && time::steps(ms, n.step_ms) <= end {
+                return Ok(());
+            }
+            let end_ms = time::multiple_ms(end, n.step_ms);
+            let error = Error::new(format!(
+                "{key} is {ms}; it must be from {first_ms} to {end_ms}"
+            ));
+            let error = if ms > end_ms {
+                error.hint("network.steps and network.step_ms decide how long a sample is")
+            } else {
+                error
+            };
+            Err(Problem::new(key, error))
         };
-        within("encoding.first_ms", e.first_ms, 0.0..=end)?;
-        within("encoding.last_ms", e.last_ms, e.first_ms..=end)?;
+        in_sample("encoding.first_ms", e.first_ms, 0.0)?;
+        in_sample("encoding.last_ms", e.last_ms, e.first_ms)?;
         if let Some(bias) = e.bias_ms {
-            within("encoding.bias_ms", bias, 0.0..=end)?;
+            in_sample("encoding.bias_ms", bias, 0.0)?;
         }
 
         let l = &self.loss;
-        within("loss.tau0_ms", l.tau0_ms, 0.001..=10_000.0)?;
         let shortest = f64::from(n.steps) * n.step_ms / LATEST;
         within("loss.tau1_ms", l.tau1_ms, shortest..=100_000.0).map_err(|problem| Problem {
             error: problem.error.hint(format!(
@@ -1039,8 +1134,21 @@ impl Experiment {
             ..problem
         })?;
         within("loss.alpha", l.alpha, 0.0..=1.0)?;
+        within("loss.tau0_ms", l.tau0_ms, 0.0..=MAX_TAU0_MS)?;
+        self.fixed_point_loss()
+            .map_err(|error| self.loss_problem(error))?;
 
         let o = &self.optimizer;
+        if o.learning_rate > 0.0 && !(o.learning_rate as f32).is_normal() {
+            return Err(Problem::new(
+                "optimizer.learning_rate",
+                Error::new(format!(
+                    "optimizer.learning_rate is {:e}; single precision, which it is used in, has nothing \
+                     so small; it must be from 1e-37 to 10",
+                    o.learning_rate
+                )),
+            ));
+        }
         if !(o.learning_rate > 0.0 && o.learning_rate <= 10.0) {
             return Err(Problem::new(
                 "optimizer.learning_rate",
@@ -1073,6 +1181,19 @@ impl Experiment {
         let s = &self.silent_neurons;
         within("silent_neurons.label_bump", s.label_bump, 0.0..=8.0)?;
         within("silent_neurons.hidden_bump", s.hidden_bump, 0.0..=8.0)?;
+        for (key, bump) in [
+            ("silent_neurons.label_bump", s.label_bump),
+            ("silent_neurons.hidden_bump", s.hidden_bump),
+        ] {
+            if bump > 0.0 && numeric::weight_from_f64(bump) == 0 {
+                return Err(Problem::new(
+                    key,
+                    Error::new(format!(
+                        "{key} is {bump:e}; a weight has no bits so small: it must be 0, or from 4.8e-7 to 8"
+                    )),
+                ));
+            }
+        }
 
         let t = &self.training;
         within("training.epochs", t.epochs, 1..=1_000_000)?;
@@ -1113,6 +1234,9 @@ impl Experiment {
         Ok(())
     }
 }
+
+/// Longest time scale of the softmax, in milliseconds.
+const MAX_TAU0_MS: f64 = 10_000.0;
 
 /// The distribution for a weight layer whose file gives none: what works for the usual layer sizes,
 /// scaled by the number of inputs so that the drive of a neuron stays about the same.
@@ -1184,15 +1308,48 @@ fn within<T: PartialOrd + Display>(
 }
 
 fn below_one(key: &'static str, value: f64) -> Result<(), Problem> {
-    if (0.0..1.0).contains(&value) {
-        Ok(())
-    } else {
-        Err(Problem::new(
+    if !(0.0..1.0).contains(&value) {
+        return Err(Problem::new(
             key,
             Error::new(format!(
                 "{key} is {value}; it must be at least 0 and below 1"
             )),
-        ))
+        ));
+    }
+    // The largest single-precision number below 1 is 0.99999994.
+    if value as f32 >= 1.0 {
+        return Err(Problem::new(
+            key,
+            Error::new(format!(
+                "{key} is {value}; it must be from 0 to 0.9999999: in single precision, which it is \
+                 used in, it is 1, and nothing would ever decay"
+            )),
+        ));
+    }
+    Ok(())
+}
+
+/// A limit with few digits, none above it.
+fn rounded_down(limit: f64) -> f64 {
+    let unit = 10.0_f64.powi(limit.log10().floor() as i32 - 6);
+    let parse = |units: f64| format!("{:.6e}", units * unit).parse().unwrap_or(limit);
+    let near: f64 = parse((limit / unit).floor());
+    if near <= limit {
+        near
+    } else {
+        parse((limit / unit).floor() - 1.0)
+    }
+}
+
+/// A limit with few digits, none below it.
+fn rounded_up(limit: f64) -> f64 {
+    let unit = 10.0_f64.powi(limit.log10().floor() as i32 - 6);
+    let parse = |units: f64| format!("{:.6e}", units * unit).parse().unwrap_or(limit);
+    let near: f64 = parse((limit / unit).ceil());
+    if near >= limit {
+        near
+    } else {
+        parse((limit / unit).ceil() + 1.0)
     }
 }
 
@@ -1287,8 +1444,8 @@ mod tests {
                 "/data/e.toml:2:10: network.scheme must be one of \"exact\", \"grid\"; found \"gird\"\n  hint: did you mean \"grid\"?",
             ),
             (
-                "[network]\nhidden = []",
-                "/data/e.toml:2:10: network.hidden has no layer; at least one is needed\n  hint: for instance `hidden = [200]`",
+                "[dataset]\ntrain_seed = 4294967296",
+                "/data/e.toml:2:14: dataset.train_seed must be a whole number of at most 4294967295; found 4294967296",
             ),
             (
                 "[network]\nhidden = [20, 0]",
@@ -1308,7 +1465,7 @@ mod tests {
             ),
             (
                 "[network]\nstep_ms = 4",
-                "/data/e.toml:2:11: network.step_ms is 4; with tau_synapse_ms = 5 at most 3.466 is allowed, so that nothing decays by more than half in a step",
+                "/data/e.toml:2:11: network.step_ms is 4; with tau_synapse_ms = 5 at most 3.465735 is allowed, so that nothing decays by more than half in a step",
             ),
             (
                 "[network]\nsteps = 130\n[loss]\ntau1_ms = 6.4",
@@ -1350,6 +1507,324 @@ mod tests {
         ];
         for (text, message) in cases {
             assert_eq!(&parse(text).unwrap_err().to_string(), message);
+        }
+    }
+
+    /// A last spike at the very end of the sample, however many steps it has, at lengths of a step that no binary
+    /// number is.
+    #[test]
+    fn times_at_multiples_of_a_step_are_taken() {
+        for step_ms in [0.1, 0.3, 0.7, 1.0 / 3.0] {
+            for steps in 1..=2047 {
+                for scheme in [Scheme::Exact, Scheme::Grid] {
+                    let mut experiment = Experiment::default_for(scheme);
+                    experiment.network.step_ms = step_ms;
+                    experiment.network.steps = steps;
+                    experiment.loss.tau1_ms = 10_000.0;
+                    let last = steps - u32::from(scheme == Scheme::Grid);
+                    // As people write it: 28.8, not 28.799999999999997.
+                    let written = format!("{:.10}", f64::from(last) * step_ms);
+                    let last_ms: f64 = written.parse().unwrap();
+                    experiment.encoding.first_ms = 0.0;
+                    experiment.encoding.last_ms = last_ms;
+                    experiment
+                        .check()
+                        .unwrap_or_else(|error| panic!("{steps}: {error}"));
+                    let encoder = crate::dataset::encode::Encoder::new(&experiment);
+                    let sample = encoder.sample(&[f64::from(scheme == Scheme::Exact)], 0);
+                    let event = sample
+                        .events
+                        .iter()
+                        .find(|event| event.channel == 0)
+                        .unwrap();
+                    let ticks = u32::from(event.step) << experiment.network.tick_bits;
+                    let want = last << experiment.network.tick_bits;
+                    let latest = match scheme {
+                        Scheme::Exact => want,
+                        // At most 0.99 of the range.
+                        Scheme::Grid => (f64::from(want) * 0.99).round() as u32,
+                    };
+                    assert!(
+                        (ticks + u32::from(event.offset)).abs_diff(latest) <= 1,
+                        "{steps}"
+                    );
+                    // A hundredth of a step later there is no step.
+                    experiment.encoding.last_ms = last_ms + 0.01 * step_ms;
+                    assert!(experiment.check().is_err(), "{steps} steps of {step_ms}");
+                }
+            }
+        }
+    }
+
+    /// Every number at both ends of its range is taken, and what lies beyond is refused with its place and with
+    /// what would be right.
+    #[test]
+    fn every_range_ends_where_its_message_says() {
+        // Section, key, what else has to be set, the ends, and values beyond them.
+        type Range<'a> = (&'a str, &'a str, &'a str, &'a [&'a str], &'a [&'a str]);
+        let ranges: &[Range<'_>] = &[
+            (
+                "dataset",
+                "train_size",
+                "",
+                &["1", "10000000"],
+                &["0", "10000001"],
+            ),
+            (
+                "dataset",
+                "validation_size",
+                "",
+                &["1", "10000000"],
+                &["0", "10000001"],
+            ),
+            (
+                "dataset",
+                "test_size",
+                "",
+                &["1", "10000000"],
+                &["0", "10000001"],
+            ),
+            (
+                "encoding",
+                "first_ms",
+                "",
+                &["0", "30"],
+                &["-0.001", "40.001", "nan"],
+            ),
+            (
+                "encoding",
+                "last_ms",
+                "",
+                &["0", "40"],
+                &["-1", "40.001", "nan", "inf"],
+            ),
+            (
+                "encoding",
+                "bias_ms",
+                "",
+                &["0", "40"],
+                &["-0.001", "40.001", "nan"],
+            ),
+            (
+                "network",
+                "hidden",
+                "",
+                &["[]", "[1]", "[4095]"],
+                &["[0]", "[4096]"],
+            ),
+            (
+                "network",
+                "tau_membrane_ms",
+                "step_ms = 0.005\n[encoding]\nlast_ms = 0",
+                &["0.01", "10000"],
+                &["0.0099", "10001", "nan"],
+            ),
+            (
+                "network",
+                "tau_synapse_ms",
+                "step_ms = 0.005\n[encoding]\nlast_ms = 0",
+                &["0.01", "10000"],
+                &["0.0099", "10001", "nan"],
+            ),
+            (
+                "network",
+                "step_ms",
+                "[encoding]\nlast_ms = 0\n[loss]\ntau1_ms = 1000",
+                &["0.001", "3.4657359027997265", "3.465735"],
+                &["0.0009", "3.466", "nan"],
+            ),
+            (
+                "network",
+                "steps",
+                "step_ms = 0.05\n[encoding]\nlast_ms = 0",
+                &["1", "2047"],
+                &["0", "2048"],
+            ),
+            ("network", "tick_bits", "", &["0", "8"], &["9"]),
+            ("network", "spikes_per_step", "", &["1", "8"], &["0", "9"]),
+            (
+                "network",
+                "slope_floor",
+                "",
+                &["0", "1"],
+                &["-0.1", "1.1", "nan"],
+            ),
+            (
+                "loss",
+                "tau0_ms",
+                "",
+                &["0.0078125", "10000"],
+                &["0.007", "0", "10001", "nan"],
+            ),
+            ("loss", "tau1_ms", "", &["100000"], &["0", "100001", "nan"]),
+            (
+                "loss",
+                "alpha",
+                "",
+                &["0", "1", "0.9999999999"],
+                &["-0.1", "1.0001", "nan"],
+            ),
+            (
+                "optimizer",
+                "learning_rate",
+                "",
+                &["1e-37", "10"],
+                &["0", "-1", "1e-50", "10.1", "nan"],
+            ),
+            (
+                "optimizer",
+                "beta1",
+                "",
+                &["0", "0.9999999"],
+                &["-0.1", "0.99999999", "1", "nan"],
+            ),
+            (
+                "optimizer",
+                "beta2",
+                "",
+                &["0", "0.9999999"],
+                &["-0.1", "0.99999999", "1", "nan"],
+            ),
+            (
+                "optimizer",
+                "epsilon",
+                "",
+                &["1e-12", "1"],
+                &["1e-13", "1.1", "nan"],
+            ),
+            (
+                "optimizer",
+                "momentum",
+                "kind = \"sgd\"",
+                &["0", "0.9999999"],
+                &["-0.1", "0.99999999", "1"],
+            ),
+            (
+                "optimizer",
+                "weight_decay",
+                "",
+                &["0", "1"],
+                &["-0.1", "1.1", "nan"],
+            ),
+            (
+                "optimizer",
+                "learning_rate_decay",
+                "",
+                &["0.001", "1"],
+                &["0", "1.1", "nan"],
+            ),
+            (
+                "optimizer",
+                "weight_fraction_bits",
+                "",
+                &["0", "20"],
+                &["21"],
+            ),
+            (
+                "silent_neurons",
+                "label_bump",
+                "",
+                &["0", "4.8e-7", "8"],
+                &["-0.1", "1e-9", "8.1", "nan"],
+            ),
+            (
+                "silent_neurons",
+                "hidden_bump",
+                "",
+                &["0", "4.8e-7", "8"],
+                &["-0.1", "1e-9", "8.1", "nan"],
+            ),
+            (
+                "training",
+                "epochs",
+                "",
+                &["1", "1000000"],
+                &["0", "1000001"],
+            ),
+            ("training", "batch", "", &["1", "65535"], &["0", "65536"]),
+            (
+                "training",
+                "minibatches",
+                "",
+                &["1", "4294967295"],
+                &["0", "4294967296"],
+            ),
+            ("backend", "replicas", "", &["1", "65535"], &["0", "65536"]),
+            ("backend", "threads", "", &["1", "1024"], &["0", "1025"]),
+            (
+                "backend",
+                "layer_pes",
+                "",
+                &["[1, 152]"],
+                &["[0, 1]", "[1, 153]", "[1]"],
+            ),
+            (
+                "backend",
+                "baud",
+                "",
+                &["300", "20000000"],
+                &["299", "20000001"],
+            ),
+        ];
+        for (section, key, others, ends, beyond) in ranges {
+            let text = |value: &str| {
+                let others = match *others {
+                    "" => String::new(),
+                    others => format!("{others}\n"),
+                };
+                format!("[{section}]\n{key} = {value}\n{others}")
+            };
+            for value in *ends {
+                let read = parse(&text(value));
+                let read = read.and_then(|mut experiment| {
+                    experiment.resolve(&experiment.dims(4, 3));
+                    experiment.check()
+                });
+                assert!(read.is_ok(), "{key} = {value}: {}", read.unwrap_err());
+            }
+            for value in *beyond {
+                let error = match parse(&text(value)) {
+                    Ok(_) => panic!("{key} = {value} is taken"),
+                    Err(error) => error.to_string(),
+                };
+                assert!(error.starts_with("/data/e.toml:2:"), "{error}");
+                let remedy = ["must be", "at most", "has 1 entries"];
+                assert!(error.contains(key), "{error}");
+                assert!(
+                    remedy.iter().any(|remedy| error.contains(remedy)),
+                    "{error}"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn a_limit_is_printed_so_that_it_is_allowed() {
+        for limit in [
+            std::f64::consts::LN_2 * 5.0,
+            1.0 / 3.0,
+            2.0,
+            1e-5 / 7.0,
+            9_999.999_999_9,
+            0.007_812_5,
+        ] {
+            let (down, up) = (rounded_down(limit), rounded_up(limit));
+            assert!(down <= limit && up >= limit, "{limit}: {down}, {up}");
+            assert!(limit - down <= 1e-6 * limit && up - limit <= 1e-6 * limit);
+        }
+        let longest = |tau: f64| {
+            let text = format!("[network]\ntau_synapse_ms = {tau}\nstep_ms = 999\n");
+            let error = parse(&text).unwrap_err().to_string();
+            let limit = error.split("at most ").nth(1).unwrap();
+            limit.split(' ').next().unwrap().to_owned()
+        };
+        for tau in [0.01, 0.3, 1.0, 5.0, 7.77, 19.9] {
+            let text = format!(
+                "[network]\ntau_synapse_ms = {tau}\nstep_ms = {}\nsteps = 2\n",
+                longest(tau)
+            );
+            let parsed = parse(&format!("{text}[encoding]\nlast_ms = 0\n"));
+            assert!(parsed.is_ok(), "{}", parsed.unwrap_err());
         }
     }
 

@@ -12,6 +12,7 @@ mod npy;
 pub mod profile;
 pub mod reference;
 pub mod report;
+pub mod time;
 pub mod training;
 pub mod vector;
 pub mod verification;

@@ -35,18 +35,34 @@ pub const DATA_OFFSET: usize = layout::ARRAYS.start as usize;
 pub const DATA_BYTES: usize = layout::bytes(&layout::ARRAYS);
 /// Steps that a sender may be ahead, where memory allows it.
 const WINDOW: usize = 2;
-/// Spikes of a neuron in one sample that memory is provided for, on the average of a PE's neurons.
+/// Spikes of a neuron in one sample that memory is provided for at least, on the average of a PE's neurons.
 const SPIKES_PER_NEURON: usize = 8;
 /// Spikes of a PE that memory is provided for at least.
 const LEAST_SPIKES: usize = 512;
+/// Parts of what is provided for at least, by which there may be more.
+const EIGHTHS: usize = 8;
+/// Most spikes, and most arrivals, that a PE keeps of a sample.
+const MOST_SPIKES: usize = 1 << 16;
 
-/// What the mapper needs to know of the samples.
+/// What the mapper needs to know of the samples: the most that is ever sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SampleLimits {
     /// Most events in one sample.
     pub events: usize,
     /// Most events in one step of a sample.
     pub events_per_step: usize,
+}
+
+impl SampleLimits {
+    /// The limits of any sample of so many channels of which each spikes once, as encoded features do,
+    /// beside those of other samples.
+    #[must_use]
+    pub fn or_all_at_once(self, channels: usize) -> Self {
+        Self {
+            events: self.events.max(channels),
+            events_per_step: self.events_per_step.max(channels),
+        }
+    }
 }
 
 /// What memory has to be provided for.
@@ -58,6 +74,8 @@ struct Needs {
     events_per_step: usize,
     /// Steps that a sender may be ahead.
     window: usize,
+    /// How many eighths of the least number of spikes memory is provided for.
+    spikes: usize,
 }
 
 impl Needs {
@@ -66,6 +84,7 @@ impl Needs {
             events: samples.events,
             events_per_step: samples.events_per_step,
             window,
+            spikes: EIGHTHS,
         }
     }
 }
@@ -267,6 +286,7 @@ impl Mapping {
                 (layer_pes, narrow)
             }
         };
+        let samples = with_memory_left(model, samples, &layer_pes);
         let replicas = settings.replicas as usize;
         let per_replica = 2 + layer_pes.iter().sum::<usize>();
         let most = (USABLE_CORES - 1) / per_replica;
@@ -562,16 +582,44 @@ fn layer_config(
         upstream_has_neurons: layer > 0,
         split: layer_pes[layer] > 1,
         downstream_split: layer_pes.get(layer + 1).is_some_and(|&parts| parts > 1),
-        spike_capacity: spike_capacity(model, neurons),
+        spike_capacity: spike_capacity(model, samples, neurons),
         arrival_capacity: arrivals,
         window: samples.window,
     }
 }
 
 /// Spikes of one sample that the PE of so many neurons has memory for.
-fn spike_capacity(model: &Model, neurons: usize) -> usize {
+fn spike_capacity(model: &Model, samples: Needs, neurons: usize) -> usize {
     let per_step = layer::spikes_per_step(model.scheme, model.spikes_per_step);
-    (neurons * per_step * model.steps).min((neurons * SPIKES_PER_NEURON).max(LEAST_SPIKES))
+    let least = (neurons * SPIKES_PER_NEURON).max(LEAST_SPIKES);
+    (neurons * per_step * model.steps).min(least * samples.spikes / EIGHTHS)
+}
+
+/// The same needs, with memory for more spikes: as much as the PEs have left, up to as many as there can be.
+fn with_memory_left(model: &Model, samples: Needs, layer_pes: &[usize]) -> Needs {
+    let per_step = layer::spikes_per_step(model.scheme, model.spikes_per_step);
+    let all = |layer: usize| model.shape(layer).1 * per_step * model.steps;
+    let most = (0..model.layers()).map(all).max().unwrap_or(0);
+    let mut samples = samples;
+    // In steps of a quarter of what there is.
+    while samples.spikes * LEAST_SPIKES / EIGHTHS < most {
+        let trial = Needs {
+            spikes: samples.spikes + samples.spikes / 4,
+            ..samples
+        };
+        let fits = (0..model.layers()).all(|layer| {
+            let (_, neurons) = model.shape(layer);
+            let kept = parts(neurons, layer_pes[layer])
+                .map(|(_, neurons)| spike_capacity(model, trial, neurons))
+                .sum::<usize>();
+            kept <= MOST_SPIKES && needed(model, trial, layer_pes, layer) <= DATA_BYTES
+        });
+        if !fits {
+            break;
+        }
+        samples = trial;
+    }
+    samples
 }
 
 /// Most events per step of each PE above a layer, and most arrivals in a sample.
@@ -594,7 +642,7 @@ fn upstream_limits(
         .zip(parts(model.shape(above).1, layer_pes[above]))
     {
         *to = limit(neurons * per_step);
-        arrivals += spike_capacity(model, neurons);
+        arrivals += spike_capacity(model, samples, neurons);
     }
     (events, arrivals)
 }

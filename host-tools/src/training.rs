@@ -55,6 +55,22 @@ impl Plan {
         }
         experiment.resolve(&dims);
         experiment.check()?;
+        let all = |batch: usize| {
+            let per_epoch = sets.train.len().div_ceil(batch) as u64;
+            per_epoch * u64::from(experiment.training.epochs)
+        };
+        let training = &experiment.training;
+        let minibatches = training.minibatches.unwrap_or(u64::MAX);
+        if all(training.batch).min(minibatches) > u64::from(u32::MAX) {
+            return Err(Error::new(format!(
+                "{} epochs are {} minibatches; an optimiser counts {}",
+                training.epochs,
+                all(training.batch),
+                u32::MAX
+            ))
+            .at("training.epochs")
+            .hint("fewer epochs, or a larger training.batch"));
+        }
         let samples_digest = encode::digest(&encode::encode_sets(&sets, &experiment));
         Ok(Self {
             experiment,

@@ -25,6 +25,7 @@ use crate::experiment::{
 use crate::reference::{
     self, Comparison, RunOptions, RunResult, Spike, Tolerance, compare, exact, grid,
 };
+use crate::time;
 use crate::training::to_raw_weight;
 use crate::vector::{self, Vector};
 
@@ -381,10 +382,12 @@ fn experiment(
     loss.tau0_ms = vector.loss.tau0_ms;
     loss.tau1_ms = vector.loss.tau1_ms;
     loss.alpha = vector.loss.alpha;
-    let end_ms = clock.steps as f64 * clock.step_ms;
+    let end_ms = time::multiple_ms(clock.steps as f64, clock.step_ms);
     loss.silent_outputs = match vector.loss.silent_output_time_ms {
         None => SilentOutputs::Excluded,
-        Some(time_ms) if time_ms == end_ms => SilentOutputs::AtEnd,
+        Some(time_ms) if time::steps(time_ms, clock.step_ms) == clock.steps as f64 => {
+            SilentOutputs::AtEnd
+        }
         Some(time_ms) => {
             return Err(Error::new(format!(
                 "silent outputs count as {time_ms} ms; the backends know only the sample's end, \

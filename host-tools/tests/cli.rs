@@ -372,8 +372,13 @@ fn a_wrong_experiment_file_is_refused_with_its_place() {
             "error: e.toml:2:1: unknown key `hiden` in [network]\n  hint: did you mean `hidden`?\n",
         ),
         (
-            "[network]\nhidden = []\n",
-            "error: e.toml:2:10: network.hidden has no layer; at least one is needed\n",
+            "[optimizer]\nbeta2 = 0.99999999\n",
+            "error: e.toml:2:9: optimizer.beta2 is 0.99999999; it must be from 0 to 0.9999999: ",
+        ),
+        // Found when the network is placed on the chip.
+        (
+            "[backend]\nreplicas = 90\n",
+            "error: e.toml:2:12: backend.replicas: 90 replicas of 4 PEs and an optimiser take 361 PEs; a chip has 148\n  hint: at most 36 replicas fit\n",
         ),
         (
             "[network]\ntau_synapse_ms = -5.0\n",
@@ -619,4 +624,145 @@ fn a_comparison_keeps_its_runs_and_does_not_train_them_again() {
     let table = compare("1-3");
     assert_eq!(table.matches("77.0 77.0 ").count(), 2, "{table}");
     assert_eq!(files(&folder.join("kept")).len(), 6);
+}
+
+/// A file of the folder `tests/cases`.
+fn case(name: &str) -> String {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("../tests/cases")
+        .join(name);
+    path.to_str().expect("a path in UTF-8").to_owned()
+}
+
+/// Trains a case on a backend; returns the summary, and what was said beside it.
+fn train(folder: &Path, name: &str, backend: &str) -> (Value, String) {
+    let out = format!("{name}-{backend}");
+    let arguments = ["train", &case(name), "--backend", backend, "--out", &out];
+    let output = succeed(folder, &[&arguments[..], &["--quiet"]].concat());
+    (summary(&folder.join(out)), text(&output.stderr))
+}
+
+/// Experiments of which each did something else on some backend: a coefficient whose negative wrapped, points of
+/// the decision map with more events in a step than any sample, a last spike at a multiple of the step.
+#[test]
+fn experiments_at_the_ends_of_ranges_train_alike_on_every_backend() {
+    let folder = temporary();
+    let folder = folder.path();
+    for name in [
+        "negate_overflow.toml",
+        "grid_small_mock.toml",
+        "decision_map.toml",
+        "step_multiple.toml",
+    ] {
+        let (direct, mock) = (train(folder, name, "direct"), train(folder, name, "mock"));
+        for key in [
+            "weights_sha256",
+            "gradients_sha256",
+            "spike_digest",
+            "saturations",
+        ] {
+            assert_eq!(direct.0[key], mock.0[key], "{name}: {key}");
+        }
+        // Nothing to warn of, and every plot.
+        assert_eq!((direct.1.as_str(), mock.1.as_str()), ("", ""), "{name}");
+        for plot in ["learning_curve.svg", "decision_map.svg", "spike_raster.svg"] {
+            assert!(
+                folder.join(format!("{name}-mock")).join(plot).exists(),
+                "{name}: {plot}"
+            );
+        }
+    }
+}
+
+#[test]
+fn constants_of_the_loss_are_checked_once_and_with_their_place() {
+    let folder = temporary();
+    let folder = folder.path();
+    let path = case("tau0_small.toml");
+    let expected =
+        format!("error: {path}:2:11: loss.tau0_ms is 0.005; it must be from 0.0078125 to 10000, ");
+    let error = refuse(folder, &["train", &path]);
+    assert!(error.starts_with(&expected), "{error}");
+
+    // 1 is the largest alpha that there is.
+    let arguments = ["train", &case("alpha_1.toml"), "--minibatches", "1"];
+    succeed(folder, &[&arguments[..], &["--out", "alpha"]].concat());
+    assert!(summary(&folder.join("alpha"))["weights_sha256"].is_string());
+}
+
+#[test]
+fn a_plot_that_cannot_be_made_costs_nothing_else() {
+    let folder = temporary();
+    let folder = folder.path();
+    succeed(folder, &["train", "small.toml", "--out", "run"]);
+    let run = folder.join("run");
+    let before = std::fs::read(run.join("summary.json")).expect("a summary");
+    for plot in ["decision_map.svg", "spike_raster.svg"] {
+        std::fs::remove_file(run.join(plot)).expect("the plot is there");
+        std::fs::create_dir(run.join(plot)).expect("the folder is writable");
+    }
+    for file in ["summary.json", "weights.npz", "gradients.npz"] {
+        std::fs::remove_file(run.join(file)).expect("the file is there");
+    }
+    let output = succeed(folder, &["train", "--resume", "run", "--quiet"]);
+    let warning = text(&output.stderr);
+    assert!(
+        warning.starts_with(
+            "warning: decision_map.svg and spike_raster.svg could not be made, all other results are complete: "
+        ),
+        "{warning}"
+    );
+    assert_eq!(warning.lines().count(), 1, "{warning}");
+    let digest = |bytes: &[u8]| {
+        let summary: Value = serde_json::from_slice(bytes).expect("JSON");
+        summary["weights_sha256"].clone()
+    };
+    let after = std::fs::read(run.join("summary.json")).expect("a summary");
+    assert_eq!(digest(&before), digest(&after));
+    assert!(run.join("weights.npz").exists() && run.join("gradients.npz").exists());
+}
+
+#[test]
+fn vectors_that_end_at_a_multiple_of_the_step_are_verified() {
+    let folder = temporary();
+    for backend in ["direct", "mock", "reference"] {
+        let arguments = ["verify", &case("grid_end_288.json"), "--backend", backend];
+        succeed(folder.path(), &arguments);
+    }
+}
+
+/// On every backend, in every command, with all plots.
+#[test]
+fn networks_without_a_hidden_layer_run() {
+    let folder = temporary();
+    let folder = folder.path();
+    let file = SMALL.replace("hidden = [20]", "hidden = []");
+    std::fs::write(folder.join("flat.toml"), file).expect("the folder is writable");
+    let train = |backend: &str| {
+        let arguments = ["train", "flat.toml", "--backend", backend, "--out", backend];
+        let rest = ["--minibatches", "3", "--quiet"];
+        let output = succeed(folder, &[&arguments[..], &rest].concat());
+        assert_eq!(text(&output.stderr), "");
+        assert!(folder.join(backend).join("spike_raster.svg").exists());
+        summary(&folder.join(backend))
+    };
+    let (direct, mock) = (train("direct"), train("mock"));
+    assert_eq!(direct["dims"], serde_json::json!([5, 3]));
+    for key in ["weights_sha256", "gradients_sha256", "spike_digest"] {
+        assert_eq!(direct[key], mock[key], "{key}");
+    }
+    let map = text(&succeed(folder, &["map", "flat.toml"]).stdout);
+    assert!(map.contains("network          5-3\n"), "{map}");
+    for backend in ["direct", "mock", "reference"] {
+        let output = run(
+            folder,
+            &[
+                "verify",
+                &case("no_hidden_layer.json"),
+                "--backend",
+                backend,
+            ],
+        );
+        assert_ne!(output.status.code(), Some(2), "{}", text(&output.stderr));
+    }
 }

@@ -5,6 +5,7 @@ pub mod continuous;
 pub mod firmware;
 pub mod golden;
 pub mod identity;
+pub mod legal;
 pub mod random;
 
 use std::path::PathBuf;

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use eventprop_tests::firmware::firmware;
 use eventprop_tests::identity::{bits, experiment, on};
+use eventprop_tests::legal::{compare, count};
 use host_tools::backend::Backend as _;
 use host_tools::backend::emulated::Emulated;
 use host_tools::experiment::{
@@ -92,6 +93,22 @@ fn the_default_network() {
     };
     let reference = train(on(&default, |b| b.kind = BackendKind::Direct));
     assert!(train(emulated(&default, 0)) == reference);
+}
+
+/// A tenth of the [random experiments](eventprop_tests::legal), with fewer samples.
+#[test]
+fn random_experiments() {
+    let cases = (0..count(400)).step_by(10);
+    let number = cases.clone().count() as u64;
+    let compared = compare(cases, |case| {
+        case.shortened(4).on(|backend| {
+            backend.kind = BackendKind::Emulated;
+            backend.replicas = backend.replicas.min(2);
+            backend.routing = Routing::Direct;
+            backend.firmware = firmware().to_owned();
+        })
+    });
+    assert!(compared >= number - number / 5, "{compared} of {number}");
 }
 
 /// Packets lost or altered on the way end in the right bits, or in an error that names the PE.

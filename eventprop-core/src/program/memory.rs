@@ -38,6 +38,15 @@ impl<T> Region<T> {
         of: PhantomData,
     };
 
+    /// The first values, at most so many, but one at least.
+    #[must_use]
+    pub fn front(self, len: usize) -> Self {
+        Self {
+            len: self.len.min(len.max(1)),
+            ..self
+        }
+    }
+
     /// Bytes that the values take.
     #[must_use]
     pub const fn bytes(&self) -> usize {

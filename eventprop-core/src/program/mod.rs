@@ -335,11 +335,11 @@ impl fmt::Display for Fault {
             ),
             Self::SpikesExceedMemory { capacity, step } => write!(
                 f,
-                "more than {capacity} spikes in one sample (full in step {step}): the layer needs more memory for spikes"
+                "more than {capacity} spikes in one sample (full in step {step}), for which the PE has no memory: split the layer over more PEs (backend.layer_pes), or let neurons spike less (network.spikes_per_step, network.initial_weights)"
             ),
             Self::ArrivalsExceedMemory { capacity, step } => write!(
                 f,
-                "more than {capacity} arriving spikes in one sample (full in step {step}): the layer needs more memory for arrivals"
+                "more than {capacity} arriving spikes in one sample (full in step {step}), for which the PE has no memory: let neurons of the layer above spike less (network.spikes_per_step, network.initial_weights)"
             ),
             Self::BadSample { sample } => write!(f, "sample {sample} in memory is damaged"),
             Self::Dma(kind) => write!(f, "DMA failed: {kind:?}"),

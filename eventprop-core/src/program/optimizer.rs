@@ -12,7 +12,7 @@ use super::{
     read, require, write,
 };
 use crate::event::{Direction, Envelope, Message, Source, Target, pack};
-use crate::numeric::{MAX_NEURONS, STATE_FRACTION, Statistics};
+use crate::numeric::{Fits, MAX_NEURONS, STATE_FRACTION, Statistics};
 use crate::optimizer::{self, Settings, Stretch, Update};
 
 /// Most parts (PEs per replica that hold weights).
@@ -498,10 +498,10 @@ impl Optimizer {
             // A padded part is a multiple of four weights. A gradient sum has room for the terms of 2^38 arrivals.
             let (sums, gradients) = (sum.as_chunks_mut().0, gradient.as_chunks().0);
             for ([a, b, c, d], [e, f, g, h]) in sums.iter_mut().zip(gradients) {
-                *a = a.wrapping_add(*e);
-                *b = b.wrapping_add(*f);
-                *c = c.wrapping_add(*g);
-                *d = d.wrapping_add(*h);
+                *a = a.plus(*e);
+                *b = b.plus(*f);
+                *c = c.plus(*g);
+                *d = d.plus(*h);
             }
         }
         let at = start + position..start + position + used;

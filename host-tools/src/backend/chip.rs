@@ -122,6 +122,8 @@ pub struct OnChip<E> {
     mapping: Mapping,
     pub(super) executor: E,
     memory: Dram,
+    /// Of the samples that the programs take.
+    limits: SampleLimits,
     /// Samples of each split.
     lengths: [usize; 3],
     /// A fault has left the chip in no defined state.
@@ -173,8 +175,15 @@ impl<E: Executor> OnChip<E> {
     ) -> Result<Self> {
         let model = Model::new(setup)?;
         let splits = [&setup.sets.train, &setup.sets.validation, &setup.sets.test];
-        let limits = limits(splits.iter().flat_map(|split| split.iter()));
-        let mapping = Mapping::new(&model, &setup.experiment.backend, limits)?;
+        let of_data = limits(splits.iter().flat_map(|split| split.iter()));
+        let settings = &setup.experiment.backend;
+        // Samples that nobody has seen yet may have a spike of every channel in one step. Where there is no
+        // room for that, those of the data sets are run at least.
+        let of_any = of_data.or_all_at_once(model.dims[0]);
+        let (mapping, limits) = match Mapping::new(&model, settings, of_any) {
+            Ok(mapping) => (mapping, of_any),
+            Err(_) => (Mapping::new(&model, settings, of_data)?, of_data),
+        };
         let lengths = splits.map(Vec::len);
         let memory = Dram::new(lengths, limits)?;
         let executor = executor(&mapping)?;
@@ -184,6 +193,7 @@ impl<E: Executor> OnChip<E> {
             mapping,
             executor,
             memory,
+            limits,
             lengths,
             failed: false,
             spikes: vec![0; dims],
@@ -358,12 +368,21 @@ impl<E: Executor> OnChip<E> {
     fn run_scratch(&mut self, samples: &[EncodedSample]) -> Result<Vec<Outcome>> {
         for sample in samples {
             check_sample(&self.model, sample)?;
-            let most = self.memory.stride / size_of::<u32>() - sample::HEAD_WORDS;
-            if sample.events.len() > most {
+            let SampleLimits {
+                events,
+                events_per_step,
+            } = limits(std::iter::once(sample));
+            let most = self.limits;
+            if events > most.events || events_per_step > most.events_per_step {
                 return Err(Error::new(format!(
-                    "a sample of {} events; the chip was set up for at most {most}",
-                    sample.events.len()
-                )));
+                    "a sample of {events} events, up to {events_per_step} of them in one step; the chip \
+                     was set up for samples of at most {} and {}, which are all that the data sets hold",
+                    most.events, most.events_per_step
+                ))
+                .hint(
+                    "more takes more memory for what arrives: use fewer features or hidden neurons, \
+                     or more of backend.layer_pes",
+                ));
             }
         }
         let mut outcomes = Vec::with_capacity(samples.len());
@@ -454,7 +473,11 @@ impl Dram {
                 lengths.iter().sum::<usize>(),
                 limits.events
             ))
-            .at("dataset"));
+            .at("dataset")
+            .hint(format!(
+                "some {} samples fit in all; `backend.kind = \"direct\"` has no such limit",
+                (DRAM_END - DRAM_START) / (stride + 32) / 1000 * 1000
+            )));
         }
         Ok(this)
     }
@@ -578,8 +601,10 @@ impl<E: Executor> Backend for OnChip<E> {
         layers[0] = input.collect();
         for (layer, config, pe) in self.parts() {
             let layout = config.layout();
-            let mut events = read::<Event>(&self.executor, pe, layout.events)?;
             let mut ends = read(&self.executor, pe, layout.ends)?;
+            // The others are what memory happens to hold.
+            let spikes = ends.last().map_or(0, |&end: &u32| end as usize);
+            let mut events = read::<Event>(&self.executor, pe, layout.events.front(spikes))?;
             let (mut slopes, mut errors) = (vec![0; events.len()], vec![0; events.len()]);
             let steps = self.model.steps;
             let log = EventLog::resume(&mut events, &mut slopes, &mut errors, &mut ends, steps);
@@ -803,7 +828,9 @@ mod tests {
         let expected = "dataset: 30000001 samples of up to 5 events take ";
         assert!(text.starts_with(expected), "{text}");
         assert!(
-            text.ends_with("half of the chip's DRAM is 1073741824"),
+            text.contains(
+                "half of the chip's DRAM is 1073741824\n  hint: some 16777000 samples fit"
+            ),
             "{text}"
         );
     }

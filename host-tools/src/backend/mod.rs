@@ -96,7 +96,7 @@ pub enum Split {
 pub struct Setup {
     /// The experiment, already checked.
     pub experiment: Experiment,
-    /// Neurons per layer: input channels, hidden layers, outputs. At least three entries.
+    /// Neurons per layer: input channels, hidden layers, outputs. At least two entries.
     pub dims: Vec<usize>,
     /// The encoded samples; every channel is below `dims[0]`, every label below the last entry.
     pub sets: EncodedSets,

@@ -2,20 +2,20 @@
 
 use eventprop_core::adjoint;
 use eventprop_core::log::{Event, EventLog, LogFull, LoggedStep};
-use eventprop_core::loss::{LossError, Outcome, Silence, TimeToFirstSpike};
+use eventprop_core::loss::{Outcome, TimeToFirstSpike};
 use eventprop_core::neuron;
 use eventprop_core::numeric::{self, LOSS_FRACTION, STATE_FRACTION, Statistics};
 use eventprop_core::optimizer::{Method, Rounding, Settings, SilentNeurons, Stretch, Update};
 use eventprop_core::program::Kernels;
 use eventprop_core::state::Neurons;
-use eventprop_core::tables::{self, Coefficients, Dynamics, Peak, TableError, Tables};
+use eventprop_core::tables::{self, Coefficients, Dynamics, Peak, Tables};
 use eventprop_core::vector::{Arrays, Vectors};
 
 #[cfg(target_arch = "x86_64")]
 use super::avx2::Avx2;
 use super::{Counters, EncodedSample, InputEvent, LayerWeights, Setup, Tally};
 use crate::error::{Error, Result};
-use crate::experiment::{OptimizerKind, Scheme, SilentLabel, SilentOutputs, WeightRounding};
+use crate::experiment::{OptimizerKind, Scheme, WeightRounding};
 use crate::training::rounding_seed;
 
 /// The network's constants in fixed point, the same for every backend.
@@ -66,14 +66,8 @@ impl Model {
         );
         let mut ticks = vec![Coefficients::default(); (1 << tick_bits) + 1];
         tables::fill(&mut ticks, step_ms, tau_membrane_ms, tau_synapse_ms)
-            .map_err(|error| match error {
-                TableError::StepTooLong(longest) => Error::new(format!(
-                    "a step of {} ms is too long for these time constants",
-                    network.step_ms
-                ))
-                .hint(format!("at most {longest:.3} ms")),
-                error => Error::new(format!("impossible time constants: {error:?}")),
-            })
+            // Said better by the experiment's check.
+            .map_err(|error| Error::new(format!("impossible time constants: {error:?}")))
             .map_err(|error| error.at("network.step_ms"))?;
         let (mut runs, mut peaks) = (Vec::new(), Vec::new());
         if scheme == tables::Scheme::Exact {
@@ -83,36 +77,10 @@ impl Model {
             peaks.extend(tables::peaks(step_ms, tau_membrane_ms, tau_synapse_ms));
         }
 
-        let loss = &experiment.loss;
-        let steps = network.steps as usize;
-        let end = u32::try_from(steps << tick_bits).expect("steps are limited");
-        let silence = Silence {
-            outputs_at_end: loss.silent_outputs == SilentOutputs::AtEnd,
-            send_for_label: loss.silent_label == SilentLabel::Send,
-            last_tick_unheard: scheme == tables::Scheme::Grid,
-        };
-        let loss = TimeToFirstSpike::new(
-            loss.tau0_ms,
-            loss.tau1_ms,
-            loss.alpha,
-            network.step_ms / f64::from(1u32 << tick_bits),
-            end,
-            silence,
-        )
-        .map_err(|error| match error {
-            LossError::Tau0 => {
-                Error::new("must be at least 1/128 ms and at least 1/255 of a tick in fixed point")
-                    .at("loss.tau0_ms")
-            }
-            LossError::Tau1 => {
-                Error::new("must be at least 1/20 of a sample, and 1/255 of a tick, in fixed point")
-                    .at("loss.tau1_ms")
-            }
-            LossError::Alpha => {
-                Error::new("must lie in 0 to 1, and alpha/tau1_ms below 0.5 per ms")
-                    .at("loss.alpha")
-            }
-        })?;
+        // Said better by the experiment's check.
+        let loss = experiment
+            .fixed_point_loss()
+            .map_err(|error| Error::new(format!("impossible loss: {error:?}")).at("loss"))?;
 
         let optimizer = &experiment.optimizer;
         let method = match optimizer.kind {
@@ -132,7 +100,7 @@ impl Model {
             ticks,
             runs,
             peaks,
-            steps,
+            steps: network.steps as usize,
             tick_bits,
             spikes_per_step: network.spikes_per_step as usize,
             slope_floor: numeric::weight_from_f64(network.slope_floor),

@@ -39,8 +39,9 @@ pub(super) fn run(args: &Args) -> Result<ExitCode> {
         overrides.push(Override::new("--replicas", "backend.replicas", replicas));
     }
     let experiment = Experiment::load(args.experiment.as_deref(), &overrides)?;
-    let plan = Plan::new(experiment)?;
-    let mock = Mock::new(plan.setup())?;
+    let located = |error| Experiment::locate(args.experiment.as_deref(), &overrides, error);
+    let plan = Plan::new(experiment).map_err(located)?;
+    let mock = Mock::new(plan.setup()).map_err(located)?;
     let mapping = mock.mapping();
     let dims: Vec<_> = plan.dims.iter().map(ToString::to_string).collect();
     let pes: Vec<_> = mapping.layer_pes.iter().map(ToString::to_string).collect();

@@ -146,7 +146,8 @@ pub(super) fn run(args: &Args) -> Result<ExitCode> {
         None => args.experiment.clone(),
     };
     let experiment = Experiment::load(file.as_deref(), &args.overrides())?;
-    let plan = Plan::new(experiment)?;
+    let located = |error| Experiment::locate(file.as_deref(), &args.overrides(), error);
+    let plan = Plan::new(experiment).map_err(located)?;
     let mut state = match &args.resume {
         Some(folder) => Checkpoint::read(&folder.join(checkpoint::FILE_NAME), &plan)?,
         None => State::new(&plan),
@@ -156,7 +157,8 @@ pub(super) fn run(args: &Args) -> Result<ExitCode> {
         state.weights = arrays::read_weights(path, &plan.dims)?;
         start = Some(arrays::weights_npz(&state.weights)?);
     }
-    let mut backend = gradients::build(&plan, false, Bar::boxed(args.quiet, false))?;
+    let mut backend =
+        gradients::build(&plan, false, Bar::boxed(args.quiet, false)).map_err(located)?;
     let folder = match (&args.resume, &args.out) {
         (Some(folder), _) => folder.clone(),
         (None, Some(folder)) => prepare_folder(folder)?,
@@ -188,17 +190,31 @@ pub(super) fn run(args: &Args) -> Result<ExitCode> {
     if let Some(progress) = &progress {
         progress.finish();
     }
-    let outcome = result?;
+    let outcome = result.map_err(|error| {
+        if !checkpoint.exists() {
+            return error;
+        }
+        // A chip may have no memory for what trained networks send; this process has.
+        error.or_hint(format!(
+            "what was trained is kept; `eventprop train --resume {} --backend direct` goes on in this \
+             process, with the same bits",
+            folder.display()
+        ))
+    })?;
 
     let summary = Summary::new(&plan, &outcome, backend.name());
-    write_results(&folder, &plan, &outcome, &summary, backend.as_mut())?;
+    write_results(&folder, &plan, &outcome, &summary)?;
     json.write(&summary.to_json())?;
+    let plots = write_plots(&folder, &plan, &outcome, backend.as_mut());
     if !args.quiet {
         let text = describe(&folder, &summary);
         match json {
             Json::Output => eprint!("{text}"),
             _ => print(text.as_bytes())?,
         }
+    }
+    if let Err(missing) = plots {
+        eprintln!("warning: {missing}");
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -268,13 +284,7 @@ fn stop_on_signal() -> Result<Arc<AtomicBool>> {
     Ok(stop)
 }
 
-fn write_results(
-    folder: &Path,
-    plan: &Plan,
-    outcome: &Outcome,
-    summary: &Summary,
-    backend: &mut dyn Backend,
-) -> Result<()> {
+fn write_results(folder: &Path, plan: &Plan, outcome: &Outcome, summary: &Summary) -> Result<()> {
     let put = |name: &str, bytes: &[u8]| write_file(&folder.join(name), bytes);
     let experiment = &plan.experiment;
     put(
@@ -288,18 +298,43 @@ fn write_results(
         outcome.state.last_batch,
     )?;
     put(report::GRADIENTS, &gradients)?;
-    put(
-        report::LEARNING_CURVE,
-        plots::learning_curve(plan, outcome)?.as_bytes(),
-    )?;
-    if experiment.dataset.kind == DatasetKind::YinYang {
-        let map = plots::decision_map(plan, outcome, backend)?;
-        put(report::DECISION_MAP, map.as_bytes())?;
-    }
-    let raster = plots::spike_raster(plan, backend)?;
-    put(report::SPIKE_RASTER, raster.as_bytes())?;
-    // Last, so that a summary tells that the rest is complete.
+    // Behind these, so that a summary tells that they are complete; before the plots, which the result does
+    // not depend on.
     put(report::SUMMARY, summary.to_json().as_bytes())
+}
+
+/// Makes the plots. Those that cannot be made are left out, and named in one error.
+fn write_plots(
+    folder: &Path,
+    plan: &Plan,
+    outcome: &Outcome,
+    backend: &mut dyn Backend,
+) -> Result<()> {
+    let put = |name: &str, plot: Result<String>| {
+        let written = plot.and_then(|plot| write_file(&folder.join(name), plot.as_bytes()));
+        written.map_err(|error| (name.to_owned(), error)).err()
+    };
+    let mut missing = Vec::new();
+    missing.extend(put(
+        report::LEARNING_CURVE,
+        plots::learning_curve(plan, outcome),
+    ));
+    if plan.experiment.dataset.kind == DatasetKind::YinYang {
+        let map = plots::decision_map(plan, outcome, backend);
+        missing.extend(put(report::DECISION_MAP, map));
+    }
+    missing.extend(put(
+        report::SPIKE_RASTER,
+        plots::spike_raster(plan, backend),
+    ));
+    let names: Vec<_> = missing.iter().map(|(name, _)| name.as_str()).collect();
+    let names = names.join(" and ");
+    match missing.into_iter().next() {
+        None => Ok(()),
+        Some((_, error)) => Err(Error::new(format!(
+            "{names} could not be made, all other results are complete: {error}"
+        ))),
+    }
 }
 
 /// The result in a few lines.

@@ -6,6 +6,7 @@ use sha2::{Digest, Sha256};
 use super::{Dataset, Sets};
 use crate::backend::{EncodedSample, EncodedSets, InputEvent};
 use crate::experiment::{EncodingKind, Experiment, Scheme};
+use crate::time;
 
 /// Encodes all three parts of a data set.
 ///
@@ -51,7 +52,7 @@ impl Encoder {
             Scheme::Exact => 1_u32 << network.tick_bits,
             Scheme::Grid => 1,
         };
-        let ticks = |ms: f64| ms / network.step_ms * f64::from(ticks_per_step);
+        let ticks = |ms: f64| time::steps(ms, network.step_ms) * f64::from(ticks_per_step);
         let order = match encoding.kind {
             EncodingKind::Latency => Order::SmallFirst,
             EncodingKind::Linear => Order::LargeFirst,

@@ -96,7 +96,13 @@ macro_rules! integer_field {
                 value
                     .as_integer()
                     .and_then(|integer| Self::try_from(integer).ok())
-                    .ok_or_else(|| Mismatch::expected("a whole number, not negative"))
+                    .ok_or_else(|| match value.as_integer() {
+                        // (What does not fit 64 bits is refused before.)
+                        Some(1..) => {
+                            Mismatch::expected(format!("a whole number of at most {}", Self::MAX))
+                        }
+                        _ => Mismatch::expected("a whole number, not negative"),
+                    })
             }
 
             fn to_toml(&self) -> Toml {

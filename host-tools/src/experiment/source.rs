@@ -180,6 +180,13 @@ impl Reader {
         })
     }
 
+    /// Where the value of a key was given.
+    pub(super) fn place(&self, key: &str) -> Option<&str> {
+        self.entries
+            .get(key)
+            .map(|entry| entry.value_place.as_str())
+    }
+
     /// Adds the place of a wrong value to its error.
     pub(super) fn locate(&self, key: &str, error: Error) -> Error {
         let place = match self.entries.get(key) {

@@ -45,6 +45,7 @@ pub mod loss;
 pub use compare::{Comparison, Tolerance, compare};
 pub use loss::{SilentLabel, TimeToFirstSpike};
 
+use crate::time::steps;
 use crate::vector::{Scheme, Vector};
 
 /// Weights or gradients, `[layer][postsynaptic][presynaptic]`.
@@ -174,7 +175,7 @@ pub fn exact_clock(vector: &Vector, options: &RunOptions) -> exact::Clock {
     exact::Clock {
         step_ms: options.step_ms,
         tick_bits: options.tick_bits,
-        steps: ((vector.last_spike_ms() + MARGIN_MS) / options.step_ms).ceil() as usize,
+        steps: steps(vector.last_spike_ms() + MARGIN_MS, options.step_ms).ceil() as usize,
     }
 }
 
