@@ -1,7 +1,6 @@
 //! Tests across crates and backends, and what they share.
 
 pub mod board;
-pub mod continuous;
 pub mod firmware;
 pub mod golden;
 pub mod identity;

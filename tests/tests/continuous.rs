@@ -1,10 +1,11 @@
 //! The continuous-time simulator: its gradients are the derivatives of its loss, and it agrees
 //! with the reference vectors in continuous time.
 
-use eventprop_tests::continuous;
 use eventprop_tests::random::{self, Drive, LOSS};
 use eventprop_tests::vectors;
-use host_tools::reference::{Network, Reduction, RunResult, Sample, Tolerance, compare};
+use host_tools::reference::{
+    Network, Reduction, RunResult, Sample, Tolerance, compare, continuous,
+};
 use host_tools::vector::Scheme;
 
 fn run(network: &Network, sample: &Sample) -> RunResult {

@@ -2,11 +2,11 @@
 //! time, and against themselves where a choice must not matter.
 
 use eventprop_tests::random::{self, Drive};
-use eventprop_tests::{continuous, vectors};
+use eventprop_tests::vectors;
 use host_tools::reference::compare::MismatchKind;
 use host_tools::reference::{
     Comparison, Network, Neuron, Reduction, RunOptions, Sample, Spike, Tolerance, Weights, compare,
-    exact, first_spikes, grid, run_vector,
+    continuous, exact, first_spikes, grid, run_vector,
 };
 use host_tools::vector::{Scheme, Vector};
 

@@ -7,6 +7,8 @@
 //! - [`exact`]: exact integration over a step, spikes at ticks within the step;
 //! - [`grid`]: exponential Euler steps, spikes at steps.
 //!
+//! Both are judged by [`continuous`], the same equations without steps.
+//!
 //! [`loss`] is the loss of both, and [`compare()`] holds a result, of these or of any other
 //! implementation, against what a [reference vector](crate::vector) expects.
 //!
@@ -38,6 +40,7 @@
 //! weight.
 
 pub mod compare;
+pub mod continuous;
 pub mod exact;
 pub mod grid;
 pub mod loss;
