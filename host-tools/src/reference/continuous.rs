@@ -9,8 +9,10 @@
 //! of networks and results, and the loss, are shared.
 
 use super::{
-    Network, Neuron, Reduction, RunResult, Sample, Spike, TimeToFirstSpike, Weights, first_spikes,
+    Network, Neuron, Reduction, RunResult, Sample, Spike, TimeToFirstSpike, Tolerance, Weights,
+    compare, first_spikes,
 };
+use crate::vector::Vector;
 
 /// A spike of a neuron and the slope of its membrane there, times `tau_mem`.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -299,4 +301,18 @@ pub fn run(
         result.mean_loss = Some(losses.iter().sum::<f64>() / losses.len() as f64);
     }
     result
+}
+
+/// Whether this simulator finds what a vector in continuous time expects, to six digits.
+pub fn reproduces(vector: &Vector) -> bool {
+    let (network, samples) = (vector.network(), vector.inputs());
+    let result = run(&network, &vector.loss, &samples, Reduction::Mean);
+    let digits = Tolerance {
+        spike_time_ms: 1e-6,
+        graze_ms: 0.0,
+        loss: 1e-6,
+        cosine: 1.0 - 1e-9,
+        relative_error: 1e-6,
+    };
+    compare(vector, &result).violations(&digits).is_empty()
 }

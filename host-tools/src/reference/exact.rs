@@ -262,7 +262,8 @@ pub fn fault(
     let row = &network.weights[layer][neuron];
     let ticks = clock.ticks();
     let tick = |event: &Event| event.step * ticks + event.offset;
-    let mut weights = vec![0.0; (clock.steps + 1) * ticks];
+    // What arrives at each tick.
+    let mut weights = vec![0.0; clock.steps * ticks + 1];
     for arrival in arrivals {
         if let Some(weight) = weights.get_mut(tick(arrival)) {
             *weight += row[arrival.neuron];
@@ -277,7 +278,7 @@ pub fn fault(
         current: weights[0],
     };
     let mut fault = 0.0_f64;
-    for now in 1..=clock.steps * ticks {
+    for (now, weight) in weights.iter().enumerate().skip(1) {
         state = tables.after(state, 1);
         let above = state.membrane - threshold;
         if spikes.contains(&now) {
@@ -286,7 +287,7 @@ pub fn fault(
         } else {
             fault = fault.max(above);
         }
-        state.current += weights[now];
+        state.current += weight;
     }
     fault
 }
