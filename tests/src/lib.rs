@@ -5,6 +5,7 @@ pub mod firmware;
 pub mod golden;
 pub mod identity;
 pub mod random;
+pub mod trained;
 
 use std::path::PathBuf;
 
