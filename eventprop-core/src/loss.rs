@@ -550,6 +550,7 @@ mod tests {
         assert_eq!(new(0.5, 4.99, 0.003), Err(LossError::Tau1));
         assert_eq!(new(0.5, f64::NAN, 0.003), Err(LossError::Tau1));
         assert_eq!(new(0.007, 5.0, 0.003), Err(LossError::Tau0));
-        assert_eq!(new(0.5, 5.0, 1.0), Err(LossError::Alpha));
+        assert_eq!(new(0.5, 5.0, 1.0), Ok(()));
+        assert_eq!(new(0.5, 5.0, 1.01), Err(LossError::Alpha));
     }
 }

@@ -7,7 +7,7 @@ use core::ops::Range;
 
 use crate::log::{Event, EventLog, LogFull, bits};
 use crate::numeric::{
-    ARRIVALS_PER_FOLD, HALF, ONE, STATE_LIMIT, Statistics, WEIGHT_LIMIT, decay, saturate,
+    ARRIVALS_PER_FOLD, Fits, HALF, ONE, STATE_LIMIT, Statistics, WEIGHT_LIMIT, decay, saturate,
     saturate_short, scale,
 };
 use crate::state::{Advanced, Decay, Listed, Neurons, PARKED, whole_vectors};
@@ -275,11 +275,11 @@ impl<V: Vectors> Step<'_, '_, '_, '_, V> {
             let (v0, i0, w) = (*v, *i, *w);
             let (twice_v, twice_i) = (v0.wrapping_mul(2), i0.wrapping_mul(2));
             let dv = product(twice_v, em)
-                .wrapping_add(product(twice_i, kf))
-                .wrapping_add(product(w, left_kf));
-            let di = product(twice_i, es).wrapping_add(product(w, left_es));
-            let v1 = v0.wrapping_add(high(dv));
-            let i1 = i0.wrapping_add(w).wrapping_add(high(di));
+                .plus(product(twice_i, kf))
+                .plus(product(w, left_kf));
+            let di = product(twice_i, es).plus(product(w, left_es));
+            let v1 = v0.plus(high(dv));
+            let i1 = i0.plus(w).plus(high(di));
             // Before the arrival it was not above threshold, or it were on the list.
             if peaks.may_have_been_above(v1, i1) || outside(v1, i1) {
                 break;
@@ -320,18 +320,18 @@ impl<V: Vectors> Step<'_, '_, '_, '_, V> {
     fn one_on_grid(&mut self, neuron: usize) -> Result<(), LogFull> {
         let full = self.spiking.dynamics.step();
         let (v0, i0) = (self.neurons.membrane[neuron], self.neurons.current[neuron]);
-        let mut i1 = i0.wrapping_add(scale(i0, full.current_decay));
+        let mut i1 = i0.plus(scale(i0, full.current_decay));
         if !self.spiking.arrivals.is_empty() {
             let mut whole = i64::from(i1);
             for arrival in self.spiking.arrivals {
-                whole = whole.wrapping_add(self.spiking.weight(arrival, neuron).into());
+                whole = whole.plus(self.spiking.weight(arrival, neuron).into());
             }
             i1 = saturate(whole, STATE_LIMIT, &mut self.spiking.statistics.saturations);
         }
         // V1 lies between V0 and I1, each at most 2^29.
-        let mut v1 = v0.wrapping_add(scale(v0.wrapping_sub(i1), full.membrane_decay));
+        let mut v1 = v0.plus(scale(v0.less(i1), full.membrane_decay));
         if v1 > ONE {
-            self.spiking.spike(neuron, 0, i1.wrapping_sub(v1))?;
+            self.spiking.spike(neuron, 0, i1.less(v1))?;
             v1 = 0;
         }
         self.neurons.put_among_others(neuron, v1, i1);
@@ -362,7 +362,7 @@ impl<V: Vectors> Step<'_, '_, '_, '_, V> {
         for lane in bits(x.signs(x.greater(v1, x.all(ONE))).into()) {
             let neuron = first + lane;
             let (v, i) = (self.neurons.membrane[neuron], self.neurons.current[neuron]);
-            self.spiking.spike(neuron, 0, i.wrapping_sub(v))?;
+            self.spiking.spike(neuron, 0, i.less(v))?;
             self.neurons.membrane[neuron] = 0;
         }
         Ok(())
@@ -455,10 +455,10 @@ impl<V: Vectors> Spiking<'_, '_, '_, V> {
         let product = |value: i32, over: &Coefficients| {
             i64::from(value.max(0)).wrapping_mul(over.current_to_membrane.into()) >> 32
         };
-        let mut bound = i64::from(v0.max(0)).wrapping_add(product(i0, self.dynamics.step()));
+        let mut bound = i64::from(v0.max(0)).plus(product(i0, self.dynamics.step()));
         for arrival in self.arrivals {
             let w = self.weight(arrival, neuron);
-            bound = bound.wrapping_add(product(w, self.dynamics.left(arrival)));
+            bound = bound.plus(product(w, self.dynamics.left(arrival)));
         }
         bound > i64::from(ONE - tables::ROUNDINGS)
     }
@@ -475,7 +475,7 @@ impl<V: Vectors> Spiking<'_, '_, '_, V> {
         let ticks = self.dynamics.ticks();
         let above = |tick| {
             let over = self.dynamics.over(tick);
-            v0.wrapping_add(high(decay_of_membrane(over, v0, i0))) > ONE
+            v0.plus(high(decay_of_membrane(over, v0, i0))) > ONE
         };
         // Nearly always the guess is at most one tick off, and the neuron spikes once.
         let mut tick = None;
@@ -493,10 +493,10 @@ impl<V: Vectors> Spiking<'_, '_, '_, V> {
         }
         if let Some(tick) = tick {
             let left = self.dynamics.over(ticks - tick).membrane_decay;
-            let v_end = v1.wrapping_sub(decay(ONE, left));
+            let v_end = v1.less(decay(ONE, left));
             if v_end <= ONE {
                 // A current is at most 2^29.
-                let slope = decay(i0, self.dynamics.over(tick).current_decay).wrapping_sub(ONE);
+                let slope = decay(i0, self.dynamics.over(tick).current_decay).less(ONE);
                 let slope = saturate_short(slope, STATE_LIMIT, &mut self.statistics.saturations);
                 self.spike(neuron, tick, slope)?;
                 return Ok(v_end);
@@ -536,10 +536,7 @@ impl<V: Vectors> Spiking<'_, '_, '_, V> {
                 self.arrivals_at(neuron, at)
             };
             let saturations = &mut self.statistics.saturations;
-            let start = (
-                v,
-                saturate(i.wrapping_add(arrived), WALK_LIMIT, saturations),
-            );
+            let start = (v, saturate(i.plus(arrived), WALK_LIMIT, saturations));
             let length = until - at;
             let (mut v_until, i_until) = self.state_after(length, start);
             if until == ticks {
@@ -565,13 +562,13 @@ impl<V: Vectors> Spiking<'_, '_, '_, V> {
             }
             let (tick, v_tick) = crossing((0, v), above, |tick| self.state_after(tick, start).0);
             let (_, i_tick) = self.state_after(tick, start);
-            let slope = i64::from(i_tick.wrapping_sub(ONE));
+            let slope = i64::from(i_tick.less(ONE));
             let slope = saturate(slope, STATE_LIMIT, &mut self.statistics.saturations);
             at += tick;
             self.spike(neuron, at, slope)?;
             count += 1;
-            (v, i) = (v_tick.wrapping_sub(ONE), i_tick.into());
-            v_end = v_end.wrapping_sub(decay(ONE, self.dynamics.over(ticks - at).membrane_decay));
+            (v, i) = (v_tick.less(ONE), i_tick.into());
+            v_end = v_end.less(decay(ONE, self.dynamics.over(ticks - at).membrane_decay));
         }
         Ok(v_end)
     }
@@ -611,7 +608,7 @@ impl<V: Vectors> Spiking<'_, '_, '_, V> {
         // Within [`WALK_LIMIT`] the sum of both products is below 2^63, and the membrane stays between itself
         // and the current.
         let over = self.dynamics.over(ticks);
-        let v_after = v.wrapping_add(high(decay_of_membrane(over, v, i)));
+        let v_after = v.plus(high(decay_of_membrane(over, v, i)));
         (v_after, decay(i, over.current_decay))
     }
 
@@ -634,7 +631,7 @@ impl<V: Vectors> Spiking<'_, '_, '_, V> {
         for arrival in self.arrivals {
             let offset = usize::from(arrival.offset);
             if offset == at {
-                sum = sum.wrapping_add(self.weight(arrival, neuron).into());
+                sum = sum.plus(self.weight(arrival, neuron).into());
             } else if offset > at {
                 next = next.min(offset);
             }
@@ -671,7 +668,7 @@ fn next_in_order(keys: &mut &[u64], at: usize, ticks: usize) -> (i64, usize) {
         if offset > at {
             return (sum, offset);
         }
-        sum = sum.wrapping_add((*key as i32).into());
+        sum = sum.plus((*key as i32).into());
         *keys = later;
     }
     (sum, ticks)
@@ -707,7 +704,7 @@ impl Term {
 fn decay_of_membrane(over: &Coefficients, v0: i32, i0: i32) -> i64 {
     // States are at most 2^29, coefficients 2^31.
     let membrane = i64::from(v0).wrapping_mul(i64::from(over.membrane_decay));
-    membrane.wrapping_add(i64::from(i0).wrapping_mul(i64::from(over.current_to_membrane)))
+    membrane.plus(i64::from(i0).wrapping_mul(i64::from(over.current_to_membrane)))
 }
 
 /// Sums of products with 32 more fraction bits, and their whole part.
@@ -735,7 +732,7 @@ impl Arrived {
     fn is_settled(&self, dynamics: &Dynamics<'_>) -> bool {
         let (v, i) = (self.membrane as i32, self.current as i32);
         // Of 32 arrivals at most, it fits where the current does.
-        let before = self.current.wrapping_sub(self.positive);
+        let before = self.current.less(self.positive);
         let fits = (i64::from(v) == self.membrane)
             & (i64::from(i) == self.current)
             & (i64::from(before as i32) == before);
@@ -756,7 +753,7 @@ impl Sums {
             current: i0.into(),
             fraction_membrane: v
                 .wrapping_mul(run.membrane_decay.into())
-                .wrapping_add(i.wrapping_mul(run.current_to_membrane.into())),
+                .plus(i.wrapping_mul(run.current_to_membrane.into())),
             fraction_current: i.wrapping_mul(run.current_decay.into()),
             positive: 0,
         }
@@ -768,17 +765,17 @@ impl Sums {
         // At most 32 products of 2^25 with 2^31 beside those of the state: below 2^63.
         let w = i64::from(weight);
         let product = |coefficient: i32| w.wrapping_mul(coefficient.into());
-        self.fraction_current = self.fraction_current.wrapping_add(product(term.current));
-        self.fraction_membrane = self.fraction_membrane.wrapping_add(product(term.membrane));
-        self.current = self.current.wrapping_add(w);
-        self.positive = self.positive.wrapping_add(w.max(0));
+        self.fraction_current = self.fraction_current.plus(product(term.current));
+        self.fraction_membrane = self.fraction_membrane.plus(product(term.membrane));
+        self.current = self.current.plus(w);
+        self.positive = self.positive.plus(w.max(0));
     }
 
     /// Adds the whole part of the products to the whole numbers.
     #[inline(always)]
     fn fold(&mut self) {
-        self.current = self.current.wrapping_add(self.fraction_current >> 32);
-        self.membrane = self.membrane.wrapping_add(self.fraction_membrane >> 32);
+        self.current = self.current.plus(self.fraction_current >> 32);
+        self.membrane = self.membrane.plus(self.fraction_membrane >> 32);
         self.fraction_current &= 0xFFFF_FFFF;
         self.fraction_membrane &= 0xFFFF_FFFF;
     }
@@ -786,10 +783,10 @@ impl Sums {
     /// What they come to.
     #[inline(always)]
     fn rounded(self) -> Arrived {
-        let round = |fraction: i64| fraction.wrapping_add(HALF) >> 32;
+        let round = |fraction: i64| fraction.plus(HALF) >> 32;
         Arrived {
-            membrane: self.membrane.wrapping_add(round(self.fraction_membrane)),
-            current: self.current.wrapping_add(round(self.fraction_current)),
+            membrane: self.membrane.plus(round(self.fraction_membrane)),
+            current: self.current.plus(round(self.fraction_current)),
             positive: self.positive,
         }
     }
@@ -875,7 +872,7 @@ fn guess(below: (usize, i32), above: (usize, i32)) -> usize {
 /// The high word of a sum of products (below 2^63 by at least [`HALF`]), rounded.
 #[inline(always)]
 pub(crate) fn high(sum: i64) -> i32 {
-    (sum.wrapping_add(HALF) >> 32) as i32
+    (sum.plus(HALF) >> 32) as i32
 }
 
 #[cfg(test)]

@@ -550,6 +550,16 @@ fn verification_tells_right_from_wrong_and_from_unreadable() {
         table.contains("1 of 2 vectors within the tolerance"),
         "{table}"
     );
+    // A spike that should not be is shown with how far the membrane stayed below the threshold.
+    let content_of = |name| std::fs::read_to_string(vector(name)).expect("the vector is there");
+    let extra = content_of("exact_missed_crossing.json").replace("[[0, 9.060915811075242]]", "[]");
+    std::fs::write(folder.join("extra.json"), extra).expect("writable");
+    let output = run(folder, &["verify", "extra.json", "--backend", "reference"]);
+    assert_eq!(output.status.code(), Some(1), "{}", text(&output.stderr));
+    let table = text(&output.stdout);
+    let shown = "- extra: sample 0, layer 0, neuron 0, 9.0625 ms; 1.0e0 below the threshold";
+    assert!(table.contains(shown), "{table}");
+
     // A wide tolerance lets gradients pass.
     succeed(
         folder,

@@ -1,12 +1,12 @@
 //! Tests across crates and backends, and what they share.
 
 pub mod board;
-pub mod continuous;
 pub mod firmware;
 pub mod golden;
 pub mod identity;
 pub mod legal;
 pub mod random;
+pub mod trained;
 
 use std::path::PathBuf;
 

@@ -1,11 +1,9 @@
 //! Random networks and samples, the same for the same seed.
 
 use host_tools::reference::{
-    Network, Neuron, Reduction, Sample, SilentLabel, Spike, TimeToFirstSpike,
+    Network, Neuron, Reduction, Sample, SilentLabel, Spike, TimeToFirstSpike, continuous,
 };
 use host_tools::vector::{Scheme, Vector, VectorSample};
-
-use crate::continuous;
 
 /// How much a random network is driven.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -3,9 +3,10 @@
 
 use std::path::Path;
 
-use eventprop_tests::{continuous, vectors};
+use eventprop_tests::vectors;
 use host_tools::backend::{self, GRADIENT_FRACTION_BITS};
 use host_tools::experiment::{BackendKind, Experiment};
+use host_tools::reference::continuous;
 use host_tools::reference::{
     Network, Reduction, RunOptions, RunResult, Sample, SilentLabel, TimeToFirstSpike, exact_clock,
 };

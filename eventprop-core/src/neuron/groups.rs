@@ -226,17 +226,17 @@ impl<V: Vectors> Step<'_, '_, '_, '_, V> {
             let weights =
                 |term: &Term| x.load(&self.spiking.weights[term.row.wrapping_add(first + done)..]);
             let mut sums = VectorSums::begin(x, &run, v0, i0);
-            let mut positive = x.all(0);
+            let mut less = x.all(0);
             let mut too_large = x.all(0);
             if ARRIVALS != MANY {
                 let weights_of_first = x.load(row[block].as_ref());
                 sums.add(x, &first_term, weights_of_first);
                 if ARRIVALS == FEW {
-                    positive = x.larger(weights_of_first, positive);
+                    less = x.subtract(less, x.larger(weights_of_first, less));
                     for term in later_terms {
                         let weights = weights(term);
                         sums.add(x, &term.in_vectors(x), weights);
-                        positive = x.add(positive, x.larger(weights, x.all(0)));
+                        less = x.subtract(less, x.larger(weights, x.all(0)));
                     }
                 }
             } else {
@@ -246,11 +246,11 @@ impl<V: Vectors> Step<'_, '_, '_, '_, V> {
                         let term = Term::new(&dynamics, arrival, len);
                         let weights = weights(&term);
                         sums.add(x, &term.in_vectors(x), weights);
-                        positive = x.add(positive, x.larger(weights, x.all(0)));
+                        less = x.subtract(less, x.larger(weights, x.all(0)));
                     }
-                    whole.fold(x, &mut sums, &mut positive);
+                    whole.fold(x, &mut sums, &mut less);
                 }
-                too_large = whole.finish(x, &mut sums, &mut positive);
+                too_large = whole.finish(x, &mut sums, &mut less);
             }
             let (v1, i1) = sums.rounded(x);
             x.store(v0, v_before[block].as_mut());
@@ -264,7 +264,7 @@ impl<V: Vectors> Step<'_, '_, '_, '_, V> {
             } else {
                 (
                     peaks.may_rise_in(x, v1, i1),
-                    peaks.may_have_been_above_in(x, v1, x.subtract(i1, positive)),
+                    peaks.may_have_been_above_in(x, v1, x.add(i1, less)),
                 )
             };
             let beyond = x.or(too_large, beyond_limits(x, v1, i1));
@@ -303,17 +303,17 @@ impl<V: Vectors> Step<'_, '_, '_, '_, V> {
             coupling: x.load(&kf),
         };
         let mut sums = VectorSums::begin(x, &run, x.load(&v), x.load(&i));
-        let mut positive = x.all(0);
+        let mut less = x.all(0);
         for arrival in self.spiking.arrivals {
             let term = self.spiking.term(arrival);
             // What stands behind the row does not matter.
             let weights = x.load(&padded(&self.spiking.weights[term.row..]));
             sums.add(x, &term.in_vectors(x), weights);
-            positive = x.add(positive, x.larger(weights, x.all(0)));
+            less = x.subtract(less, x.larger(weights, x.all(0)));
         }
         let (v1, i1) = sums.rounded(x);
         let peaks = self.spiking.dynamics.peaks();
-        let grazes = peaks.may_have_been_above_in(x, v1, x.subtract(i1, positive));
+        let grazes = peaks.may_have_been_above_in(x, v1, x.add(i1, less));
         let beyond = x.signs(x.or(beyond_limits(x, v1, i1), grazes));
         let rises = x.signs(peaks.may_rise_in(x, v1, i1));
         let (mut v_end, mut i_end) = ([0; MAX_LANES], [0; MAX_LANES]);
@@ -730,7 +730,7 @@ impl Term {
 struct Whole<V: Vectors> {
     membrane: V::Products,
     current: V::Products,
-    positive: V::Products,
+    less: V::Products,
 }
 
 impl<V: Vectors> Whole<V> {
@@ -741,31 +741,31 @@ impl<V: Vectors> Whole<V> {
         Self {
             membrane: zero,
             current: zero,
-            positive: zero,
+            less: zero,
         }
     }
 
     /// Takes the whole numbers out of sums, after at most [`ARRIVALS_PER_FOLD`] arrivals.
     #[inline(always)]
-    fn fold(&mut self, x: V, sums: &mut VectorSums<V>, positive: &mut V::Words) {
+    fn fold(&mut self, x: V, sums: &mut VectorSums<V>, less: &mut V::Words) {
         let fractions = (sums.fraction_membrane, sums.fraction_current);
         self.membrane = x.sum(self.membrane, whole(x, sums.membrane, fractions.0));
         self.current = x.sum(self.current, whole(x, sums.current, fractions.1));
         (sums.membrane, sums.current) = (x.all(0), x.all(0));
-        self.positive = x.sum(self.positive, x.product(*positive, x.all(1)));
-        *positive = x.all(0);
+        self.less = x.sum(self.less, x.product(*less, x.all(1)));
+        *less = x.all(0);
         sums.fraction_membrane = x.fraction(fractions.0);
         sums.fraction_current = x.fraction(fractions.1);
     }
 
     /// Puts the whole numbers back; returns in the signs which are too large for words.
     #[inline(always)]
-    fn finish(self, x: V, sums: &mut VectorSums<V>, positive: &mut V::Words) -> V::Words {
+    fn finish(self, x: V, sums: &mut VectorSums<V>, less: &mut V::Words) -> V::Words {
         sums.membrane = x.lower(self.membrane);
         sums.current = x.lower(self.current);
-        *positive = x.lower(self.positive);
+        *less = x.lower(self.less);
         // Half of it, so that the difference to a current fits, too.
-        let twice = x.sum(self.positive, self.positive);
+        let twice = x.sum(self.less, self.less);
         let state = x.or(too_large(x, self.membrane), too_large(x, self.current));
         x.or(state, too_large(x, twice))
     }

@@ -8,14 +8,23 @@ use serde::Serialize;
 
 use super::{Json, print};
 use crate::error::{Error, Result};
+use crate::reference::compare::{Mismatch, MismatchKind};
 use crate::reference::{Comparison, RunOptions, Tolerance};
 use crate::vector::{Scheme, Vector};
-use crate::verification::{self, Counts, Engine, Report};
+use crate::verification::{self, Counts, Engine, Judgement, Report};
+
+/// So many missing and extra spikes of a vector are shown.
+const MISMATCHES: usize = 10;
 
 /// Run reference vectors and compare spikes, loss and gradients
 ///
 /// A vector is a small network with fixed weights and inputs, and what an independent
 /// implementation made of it. The exit status is 1 if a vector is outside its tolerance.
+///
+/// Every missing or extra spike is shown with the distance of the membrane from the threshold. In `exact`, spikes may be
+/// later where their slope is small, but not later than in the f64 model with the same ticks. Where a membrane grazes the
+/// threshold, or a gradient hangs on a tick, by more than a tick or the formats resolve, the f64 model decides: the result
+/// is held against it if it is outside the tolerance, too. `--backend reference` makes no such exception.
 #[derive(clap::Args)]
 #[command(after_help = "\
 Examples:
@@ -30,7 +39,8 @@ pub(super) struct Args {
     #[arg(long, value_name = "KIND", default_value = "direct",
           value_parser = PossibleValuesParser::new(Engine::NAMES))]
     backend: String,
-    #[arg(long, help = tolerance_help("Largest error of a spike's time", |t| t.spike_time_ms),
+    #[arg(long, help = tolerance_help("Largest error of a spike's time, in `exact` only where its \
+          slope allows no more", |t| t.spike_time_ms),
           value_name = "MS", value_parser = not_negative)]
     max_spike_error_ms: Option<f64>,
     #[arg(long, help = tolerance_help("Largest error of the mean loss; relative to the loss where that is above 1", |t| t.loss),
@@ -42,10 +52,8 @@ pub(super) struct Args {
     #[arg(long, help = tolerance_help("Largest relative error of a layer's gradient", |t| t.relative_error),
           value_name = "E", value_parser = not_negative)]
     max_relative_error: Option<f64>,
-    /// In `grid`, a spike may differ where the reference's membrane is this close to the threshold;
-    /// the vector is then judged by the f64 model
-    #[arg(long, value_name = "V", default_value_t = verification::RESOLUTION, value_parser = not_negative)]
-    resolution: f64,
+    #[arg(long, help = resolution_help(), value_name = "V", value_parser = not_negative)]
+    resolution: Option<f64>,
     /// Smallest divisor of the backward pass; the vectors are made without one
     #[arg(long, value_name = "C", default_value_t = 0.0, value_parser = not_negative)]
     slope_floor: f64,
@@ -56,12 +64,25 @@ pub(super) struct Args {
 
 fn tolerance_help(help: &str, of: fn(&Tolerance) -> f64) -> String {
     let exact = of(&Tolerance::of(Scheme::Exact));
+    let sensitive = of(&Tolerance::of_sensitive(Scheme::Exact));
     let grid = of(&Tolerance::of(Scheme::Grid));
-    if exact == grid {
-        format!("{help} [default: {exact}]")
-    } else {
-        format!("{help} [default: {exact}; grid: {grid}]")
+    let mut defaults = format!("{exact}");
+    if sensitive != exact {
+        defaults.push_str(&format!(", {sensitive} where a tick may change more"));
     }
+    if grid != exact {
+        defaults.push_str(&format!("; grid: {grid}"));
+    }
+    format!("{help} [default: {defaults}]")
+}
+
+fn resolution_help() -> String {
+    format!(
+        "A spike may be missing or extra where the membrane is this close to the threshold; the \
+         vector is then judged by the f64 model [default: {}; grid: {:.1e}]",
+        verification::resolution(Scheme::Exact),
+        verification::resolution(Scheme::Grid)
+    )
 }
 
 fn not_negative(text: &str) -> Result<f64, String> {
@@ -72,13 +93,14 @@ fn not_negative(text: &str) -> Result<f64, String> {
 }
 
 impl Args {
-    fn tolerance(&self, scheme: Scheme) -> Tolerance {
-        let default = Tolerance::of(scheme);
+    fn tolerance(&self, vector: &Vector, options: &RunOptions) -> Tolerance {
+        let default = Tolerance::of_vector(vector, options);
         Tolerance {
             spike_time_ms: self.max_spike_error_ms.unwrap_or(default.spike_time_ms),
             loss: self.max_loss_error.unwrap_or(default.loss),
             cosine: self.min_cosine.unwrap_or(default.cosine),
             relative_error: self.max_relative_error.unwrap_or(default.relative_error),
+            ..default
         }
     }
 }
@@ -127,8 +149,8 @@ pub(super) fn run(args: &Args) -> Result<ExitCode> {
             vector,
             engine,
             &options,
-            &args.tolerance(vector.scheme),
-            args.resolution,
+            &args.tolerance(vector, &options),
+            (args.resolution).unwrap_or_else(|| verification::resolution(vector.scheme)),
         )
         .map_err(|error| error.at(path.display().to_string()))?;
         show(&rows(vector, &report, width))?;
@@ -171,25 +193,62 @@ fn rows(vector: &Vector, report: &Report, width: usize) -> String {
             None => verdict,
         },
     );
-    if let Some(comparison) = &report.judged_by_reference {
-        let closest = report
-            .comparison
-            .first_mismatches()
-            .iter()
-            .filter_map(|mismatch| mismatch.margin)
-            .fold(0.0, f64::max);
-        text.push_str(&format!(
-            "{:width$}  a spike differs where the reference is {closest:.1e} from the threshold; by \
-             the f64 model:\n",
-            ""
-        ));
+    let remark = |remark: &str| format!("{:width$}  {remark}\n", "");
+    let mismatches = &report.comparison.mismatches;
+    for mismatch in mismatches.iter().take(MISMATCHES) {
+        let Mismatch {
+            sample,
+            layer,
+            neuron,
+            time_ms,
+            margin,
+            ..
+        } = mismatch;
+        let kind = match mismatch.kind {
+            MismatchKind::Missing => "missing",
+            MismatchKind::Extra => "extra",
+        };
+        let side = match (vector.scheme, mismatch.kind) {
+            (Scheme::Grid, _) => "from",
+            (Scheme::Exact, MismatchKind::Missing) => "above",
+            (Scheme::Exact, MismatchKind::Extra) => "below",
+        };
+        let distance = match margin.is_finite() {
+            true => format!("{margin:.1e} {side} the threshold"),
+            false => String::from("the f64 model does not know it"),
+        };
+        text.push_str(&remark(&format!(
+            "- {kind}: sample {sample}, layer {layer}, neuron {neuron}, {time_ms:.4} ms; {distance}"
+        )));
+    }
+    if mismatches.len() > MISMATCHES {
+        let more = mismatches.len() - MISMATCHES;
+        text.push_str(&remark(&format!("- and {more} more (all with --json)")));
+    }
+    if let Some(Judgement {
+        by_ticks,
+        comparison,
+    }) = &report.judged_by_reference
+    {
+        let first = report.comparison.first_mismatches();
+        let closest = first.iter().map(|mismatch| mismatch.margin);
+        let closest = closest.fold(0.0, f64::max);
+        let by = match by_ticks {
+            true => "the f64 model with the same ticks is as far off; held against that:",
+            false => "the f64 model in its place:",
+        };
+        let why = match mismatches.is_empty() {
+            true => String::from("a tick changes this gradient"),
+            false => format!("{closest:.1e} from the threshold is rounding"),
+        };
+        text.push_str(&remark(&format!("{why}; {by}")));
         text.push_str(&numbers("", comparison, width, verdict));
     }
     if let Some(counts) = report.counts.filter(|&counts| counts != Counts::default()) {
         text.push_str(&format!("{:width$}  {counts}\n", ""));
     }
     for violation in &report.violations {
-        text.push_str(&format!("{:width$}  ! {violation}\n", ""));
+        text.push_str(&remark(&format!("! {violation}")));
     }
     text
 }

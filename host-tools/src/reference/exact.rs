@@ -15,12 +15,13 @@
 //! # What the discretisation does to a network
 //!
 //! - Layers are run one behind the other, so that a spike reaches the next layer without delay.
-//! - A spike happens at the first tick at which the membrane lies above the threshold: on
-//!   average half a tick, at most one tick, late. An arrival at that very tick comes after it.
-//! - Only neurons whose membrane lies above the threshold at the end of the step are searched
-//!   for a crossing. A membrane that rises above it and falls back within one step is not seen.
-//! - The reset takes exactly the threshold off the membrane, not what it overshot by at the tick:
-//!   that is the membrane of a neuron which was reset when it crossed, to first order.
+//! - A spike happens at the first tick at which the membrane lies above the threshold, whether or
+//!   not it still does at the end of the step: on average half a tick, at most one tick, late. An
+//!   arrival at that very tick comes after it.
+//! - A membrane that lies above the threshold only between two ticks is not seen.
+//! - The reset takes exactly the threshold off the membrane at the tick, which keeps what the membrane
+//!   overshot by. It is then lower than that of a neuron that was reset when it crossed by at most
+//!   a tick over `tau_mem`, in units of the threshold, for which the reset comes late.
 
 use super::{
     Collector, Network, Neuron, Reduction, RunResult, Sample, Spike, TimeToFirstSpike, Weights,
@@ -95,6 +96,13 @@ pub struct Crossing {
     pub slack: f64,
 }
 
+/// Membrane and current of a neuron.
+#[derive(Debug, Clone, Copy)]
+struct State {
+    membrane: f64,
+    current: f64,
+}
+
 /// Decay of the state over 0 to `Q` ticks; see the [module](self).
 struct Tables {
     es: Vec<f64>,
@@ -119,6 +127,30 @@ impl Tables {
             .collect();
         let kb = kf.iter().map(|kf| kf * tau_mem / tau_syn).collect();
         Self { es, em, kf, kb }
+    }
+
+    /// The state `d` ticks later, without events.
+    fn after(&self, state: State, d: usize) -> State {
+        State {
+            membrane: self.em[d] * state.membrane + self.kf[d] * state.current,
+            current: self.es[d] * state.current,
+        }
+    }
+
+    /// The number of ticks, 1 to `ticks`, after which the membrane first lies above the threshold,
+    /// without events.
+    fn first_above(&self, state: State, ticks: usize, threshold: f64) -> Option<usize> {
+        for d in 1..=ticks {
+            let State { membrane, current } = self.after(state, d);
+            if membrane > threshold {
+                return Some(d);
+            }
+            // A membrane that falls does not rise to the threshold without another arrival.
+            if current <= membrane {
+                return None;
+            }
+        }
+        None
     }
 }
 
@@ -166,67 +198,41 @@ fn forward_layer(
     weights: &[Vec<f64>],
     arrivals: &[Event],
 ) -> Vec<Crossing> {
-    let Tables { es, em, kf, .. } = tables;
     let threshold = neuron.threshold;
     let ticks = clock.ticks();
     let arrivals = by_step(arrivals, clock.steps);
     let mut crossings = Vec::new();
     for (index, row) in weights.iter().enumerate() {
-        // Membrane and current at the start of the step.
-        let (mut v0, mut i0) = (0.0, 0.0);
+        let mut state = State {
+            membrane: 0.0,
+            current: 0.0,
+        };
         for (step, arrivals) in arrivals.iter().enumerate() {
-            // State at tick f, before anything that happens at f itself. `own` holds the offsets
-            // of the neuron's own spikes in this step.
-            let current = |f: usize| {
-                let mut current = es[f] * i0;
-                for arrival in arrivals.iter().filter(|arrival| arrival.offset < f) {
-                    current += row[arrival.neuron] * es[f - arrival.offset];
+            // From one arrival to the next, and at last to the end of the step.
+            let mut now = 0;
+            let ends = arrivals
+                .iter()
+                .map(|arrival| (arrival.offset, Some(arrival)));
+            for (end, arrival) in ends.chain([(ticks, None)]) {
+                while let Some(d) = tables.first_above(state, end - now, threshold) {
+                    now += d;
+                    state = tables.after(state, d);
+                    crossings.push(Crossing {
+                        event: Event {
+                            neuron: index,
+                            step,
+                            offset: now,
+                        },
+                        slack: state.current - threshold,
+                    });
+                    state.membrane -= threshold;
                 }
-                current
-            };
-            let membrane = |f: usize, own: &[usize]| {
-                let mut membrane = em[f] * v0 + kf[f] * i0;
-                for arrival in arrivals.iter().filter(|arrival| arrival.offset < f) {
-                    membrane += row[arrival.neuron] * kf[f - arrival.offset];
+                state = tables.after(state, end - now);
+                now = end;
+                if let Some(arrival) = arrival {
+                    state.current += row[arrival.neuron];
                 }
-                for &spike in own.iter().filter(|&&spike| spike < f) {
-                    membrane -= threshold * em[f - spike];
-                }
-                membrane
-            };
-
-            let mut own: Vec<usize> = Vec::new();
-            while own.last() != Some(&ticks) && membrane(ticks, &own) > threshold {
-                // The membrane lies above the threshold at the tick `above`. The search is behind
-                // `below`: the start of the step, or the last spike.
-                let (mut below, mut above) = (own.last().copied().unwrap_or(0), ticks);
-                while above - below > 1 {
-                    let middle = below + (above - below) / 2;
-                    if membrane(middle, &own) > threshold {
-                        above = middle;
-                    } else {
-                        below = middle;
-                    }
-                }
-                own.push(above);
-                crossings.push(Crossing {
-                    event: Event {
-                        neuron: index,
-                        step,
-                        offset: above,
-                    },
-                    slack: current(above) - threshold,
-                });
             }
-
-            // The end of the step, with what happened at its very last tick.
-            let mut v1 = membrane(ticks, &own);
-            let mut i1 = current(ticks);
-            v1 -= threshold * own.iter().filter(|&&spike| spike == ticks).count() as f64;
-            for arrival in arrivals.iter().filter(|arrival| arrival.offset == ticks) {
-                i1 += row[arrival.neuron];
-            }
-            (v0, i0) = (v1, i1);
         }
     }
     crossings.sort_by_key(|crossing| {
@@ -238,6 +244,57 @@ fn forward_layer(
         (step, offset, neuron)
     });
     crossings
+}
+
+/// How wrong a neuron of `layer` is about its own spikes, given what has arrived at it and when it
+/// has spiked before: the most by which its membrane lies above the threshold at a tick at which it
+/// does not spike, or below the threshold at one at which it does.
+///
+/// This is what tells a neuron that has decided wrongly from one that has received other spikes.
+///
+/// # Panics
+///
+/// If the network has no such layer or neuron.
+pub fn fault(
+    network: &Network,
+    clock: &Clock,
+    (layer, neuron): (usize, usize),
+    arrivals: &[Event],
+    spikes: &[Event],
+) -> f64 {
+    let tables = Tables::new(&network.neuron, clock);
+    let threshold = network.neuron.threshold;
+    let row = &network.weights[layer][neuron];
+    let ticks = clock.ticks();
+    let tick = |event: &Event| event.step * ticks + event.offset;
+    // What arrives at each tick.
+    let mut weights = vec![0.0; clock.steps * ticks + 1];
+    for arrival in arrivals {
+        if let Some(weight) = weights.get_mut(tick(arrival)) {
+            *weight += row[arrival.neuron];
+        }
+    }
+    let spikes: Vec<usize> = (spikes.iter())
+        .filter(|spike| spike.neuron == neuron)
+        .map(tick)
+        .collect();
+    let mut state = State {
+        membrane: 0.0,
+        current: weights[0],
+    };
+    let mut fault = 0.0_f64;
+    for (now, weight) in weights.iter().enumerate().skip(1) {
+        state = tables.after(state, 1);
+        let above = state.membrane - threshold;
+        if spikes.contains(&now) {
+            fault = fault.max(-above);
+            state.membrane -= threshold;
+        } else {
+            fault = fault.max(above);
+        }
+        state.current += weight;
+    }
+    fault
 }
 
 /// Runs one sample backward and returns its gradient `[layer][post][pre]`.
@@ -414,12 +471,16 @@ fn times(crossings: &[Crossing], clock: &Clock) -> Vec<Spike> {
         .collect()
 }
 
+/// The events of each step, by offset.
 fn by_step(events: &[Event], steps: usize) -> Vec<Vec<Event>> {
     let mut lists = vec![Vec::new(); steps];
     for event in events {
         if let Some(list) = lists.get_mut(event.step) {
             list.push(*event);
         }
+    }
+    for list in &mut lists {
+        list.sort_by_key(|event| event.offset);
     }
     lists
 }

@@ -7,6 +7,8 @@
 //! - [`exact`]: exact integration over a step, spikes at ticks within the step;
 //! - [`grid`]: exponential Euler steps, spikes at steps.
 //!
+//! Both are judged by [`continuous`], the same equations without steps.
+//!
 //! [`loss`] is the loss of both, and [`compare()`] holds a result, of these or of any other
 //! implementation, against what a [reference vector](crate::vector) expects.
 //!
@@ -38,12 +40,15 @@
 //! weight.
 
 pub mod compare;
+pub mod continuous;
 pub mod exact;
 pub mod grid;
 pub mod loss;
+pub mod sensitivity;
 
 pub use compare::{Comparison, Tolerance, compare};
 pub use loss::{SilentLabel, TimeToFirstSpike};
+pub use sensitivity::Sensitivity;
 
 use crate::time::steps;
 use crate::vector::{Scheme, Vector};
@@ -129,6 +134,13 @@ pub struct RunOptions {
     pub slack_floor: Option<f64>,
 }
 
+impl RunOptions {
+    /// Length of a tick in milliseconds for a vector in continuous time.
+    pub fn tick_ms(&self) -> f64 {
+        self.step_ms / f64::from(1_u32 << self.tick_bits)
+    }
+}
+
 impl Default for RunOptions {
     /// Steps of 1 ms with 256 ticks each, true divisors.
     fn default() -> Self {
@@ -177,6 +189,24 @@ pub fn exact_clock(vector: &Vector, options: &RunOptions) -> exact::Clock {
         tick_bits: options.tick_bits,
         steps: steps(vector.last_spike_ms() + MARGIN_MS, options.step_ms).ceil() as usize,
     }
+}
+
+/// A vector that expects a result in the place of what it expects itself.
+///
+/// # Panics
+///
+/// If the result is not of the vector's shape.
+pub fn expecting(vector: &Vector, result: &RunResult) -> Vector {
+    let mut other = vector.clone();
+    assert_eq!(result.spikes.len(), other.samples.len(), "samples");
+    let found = result.spikes.iter().zip(&result.first_spikes);
+    for (sample, (spikes, first_spikes)) in other.samples.iter_mut().zip(found) {
+        sample.expected_spikes.clone_from(spikes);
+        sample.expected_first_spikes.clone_from(first_spikes);
+    }
+    other.expected_mean_loss = result.mean_loss;
+    other.expected_gradient.clone_from(&result.gradient);
+    other
 }
 
 /// First spike of each of `neurons` neurons in milliseconds.

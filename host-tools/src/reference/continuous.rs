@@ -5,12 +5,14 @@
 //! searched to the last digits. The gradients are those of the continuous equations, which
 //! central differences of the loss confirm.
 //!
-//! Written independently of [`host_tools::reference`], whose discretisations it judges; only the
-//! description of networks and results, and the loss, are shared.
+//! Written independently of the discretisations beside it, which it judges; only the description
+//! of networks and results, and the loss, are shared.
 
-use host_tools::reference::{
-    Network, Neuron, Reduction, RunResult, Sample, Spike, TimeToFirstSpike, Weights, first_spikes,
+use super::{
+    Network, Neuron, Reduction, RunResult, Sample, Spike, TimeToFirstSpike, Tolerance, Weights,
+    compare, first_spikes,
 };
+use crate::vector::Vector;
 
 /// A spike of a neuron and the slope of its membrane there, times `tau_mem`.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -22,15 +24,15 @@ pub struct Firing {
 }
 
 /// The state of a neuron between two events.
-#[derive(Debug, Clone, Copy)]
-struct State {
-    membrane: f64,
-    current: f64,
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) struct State {
+    pub(super) membrane: f64,
+    pub(super) current: f64,
 }
 
 impl State {
     /// The state `h` ms later, without events.
-    fn after(self, h: f64, neuron: &Neuron) -> Self {
+    pub(super) fn after(self, h: f64, neuron: &Neuron) -> Self {
         let (fast, slow) = (h / neuron.tau_syn_ms, h / neuron.tau_mem_ms);
         Self {
             membrane: self.membrane * (-slow).exp()
@@ -44,7 +46,7 @@ impl State {
     /// With `r = 1/tau_syn - 1/tau_mem` and `u = (1 - exp(-r h)) / r`, the membrane is
     /// `exp(-h/tau_mem) (V + u I / tau_mem)`. It is at its extremum where it equals the current
     /// `exp(-h/tau_syn) I`, which gives `u = tau_syn (1 - V/I)`.
-    fn until_extremum(self, neuron: &Neuron) -> Option<f64> {
+    pub(super) fn until_extremum(self, neuron: &Neuron) -> Option<f64> {
         if self.current == 0.0 {
             return None;
         }
@@ -111,13 +113,15 @@ pub fn forward(network: &Network, inputs: &[Spike]) -> Vec<Vec<Firing>> {
     for weights in &network.weights {
         let mut firings: Vec<Firing> = Vec::new();
         for (index, row) in weights.iter().enumerate() {
-            let times = fire(&network.neuron, row, &arrivals);
-            firings.extend(times.into_iter().map(|(time_ms, slope)| Firing {
-                spike: Spike {
-                    neuron: index,
-                    time_ms,
-                },
-                slope,
+            let stretches = trace(&network.neuron, row, &arrivals);
+            firings.extend(stretches.iter().filter_map(|stretch| {
+                Some(Firing {
+                    spike: Spike {
+                        neuron: index,
+                        time_ms: stretch.end_ms,
+                    },
+                    slope: stretch.slope?,
+                })
             }));
         }
         firings.sort_by(|a, b| a.spike.time_ms.total_cmp(&b.spike.time_ms));
@@ -127,9 +131,21 @@ pub fn forward(network: &Network, inputs: &[Spike]) -> Vec<Vec<Firing>> {
     layers
 }
 
-/// Times and slopes of the spikes of one neuron with the incoming weights `row`.
-fn fire(neuron: &Neuron, row: &[f64], arrivals: &[Spike]) -> Vec<(f64, f64)> {
-    let mut fired = Vec::new();
+/// What a neuron does from one event to the next: an arrival or its own spike.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) struct Stretch {
+    pub(super) start_ms: f64,
+    /// Right behind the event at the start.
+    pub(super) start: State,
+    /// Infinite behind the last event.
+    pub(super) end_ms: f64,
+    /// `I - threshold` at the end if it is a spike.
+    pub(super) slope: Option<f64>,
+}
+
+/// The life of one neuron with the incoming weights `row`.
+pub(super) fn trace(neuron: &Neuron, row: &[f64], arrivals: &[Spike]) -> Vec<Stretch> {
+    let mut stretches = Vec::new();
     let mut state = State {
         membrane: 0.0,
         current: 0.0,
@@ -140,21 +156,34 @@ fn fire(neuron: &Neuron, row: &[f64], arrivals: &[Spike]) -> Vec<(f64, f64)> {
             .get(next)
             .map_or(f64::INFINITY, |spike| spike.time_ms);
         while let Some(h) = state.until_crossing(until - now, neuron) {
+            let end = state.after(h, neuron);
+            stretches.push(Stretch {
+                start_ms: now,
+                start: state,
+                end_ms: now + h,
+                slope: Some(end.current - neuron.threshold),
+            });
             now += h;
-            state = state.after(h, neuron);
-            fired.push((now, state.current - neuron.threshold));
+            state = end;
             state.membrane = 0.0;
         }
+        stretches.push(Stretch {
+            start_ms: now,
+            start: state,
+            end_ms: until,
+            slope: None,
+        });
         if let Some(arrival) = arrivals.get(next) {
             state = state.after(until - now, neuron);
             state.current += row[arrival.neuron];
             now = until;
         }
     }
-    fired
+    stretches
 }
 
-/// Runs one sample backward and returns its gradient `[layer][post][pre]`.
+/// Runs one sample backward and returns its gradient `[layer][post][pre]`, and by how much the
+/// adjoint of the membrane jumps at each spike, in the order of `layers`.
 ///
 /// `layers` is what [`forward`] returned for `inputs`, and `output_errors` the derivative of the
 /// loss by the time of each spike of the last layer, in the same order.
@@ -163,9 +192,9 @@ pub fn backward(
     inputs: &[Spike],
     layers: &[Vec<Firing>],
     output_errors: &[f64],
-) -> Weights {
+) -> (Weights, Vec<Vec<f64>>) {
     let neuron = &network.neuron;
-    let mut gradient = Vec::new();
+    let (mut gradient, mut jumps) = (Vec::new(), Vec::new());
     let mut errors = output_errors.to_vec();
     for (layer, weights) in network.weights.iter().enumerate().rev() {
         let arrivals: Vec<Spike> = match layer {
@@ -178,6 +207,7 @@ pub fn backward(
         let mut layer_gradient: Vec<Vec<f64>> =
             weights.iter().map(|row| vec![0.0; row.len()]).collect();
         let mut arrival_errors = vec![0.0; arrivals.len()];
+        let mut layer_jumps = vec![0.0; layers[layer].len()];
         for (index, row) in weights.iter().enumerate() {
             // The neuron's own spikes (true) and its arrivals (false), latest first. Of two at
             // the same time the arrival came last.
@@ -199,8 +229,10 @@ pub fn backward(
                 lambda_v *= (-slow).exp();
                 now = time;
                 if is_own {
-                    lambda_v +=
+                    let jump =
                         (neuron.threshold * lambda_v + errors[which]) / layers[layer][which].slope;
+                    lambda_v += jump;
+                    layer_jumps[which] = jump;
                 } else {
                     let pre = arrivals[which].neuron;
                     layer_gradient[index][pre] -= neuron.tau_syn_ms * lambda_i;
@@ -209,10 +241,19 @@ pub fn backward(
             }
         }
         gradient.push(layer_gradient);
+        jumps.push(layer_jumps);
         errors = arrival_errors;
     }
     gradient.reverse();
-    gradient
+    jumps.reverse();
+    (gradient, jumps)
+}
+
+/// The errors of an output layer's spikes. The loss knows the first spike of each output only.
+pub(super) fn first_spike_errors(spikes: &[Spike], mut pending: Vec<f64>) -> Vec<f64> {
+    (spikes.iter())
+        .map(|spike| std::mem::take(&mut pending[spike.neuron]))
+        .collect()
 }
 
 /// When a sample ends, if its loss does not say it: a silent label counts as spiking then, in milliseconds.
@@ -250,12 +291,8 @@ pub fn run(
         let evaluation = loss.evaluate(&first, sample.label, end_ms);
         losses.push(evaluation.loss);
 
-        // The loss knows the first spike of each output only.
-        let mut pending = evaluation.errors;
-        let errors: Vec<f64> = (output_spikes.iter())
-            .map(|spike| std::mem::take(&mut pending[spike.neuron]))
-            .collect();
-        let gradient = backward(network, &sample.input_spikes, &layers, &errors);
+        let errors = first_spike_errors(output_spikes, evaluation.errors);
+        let (gradient, _) = backward(network, &sample.input_spikes, &layers, &errors);
         let sums = result.gradient.iter_mut().flatten().flatten();
         for (sum, term) in sums.zip(gradient.iter().flatten().flatten()) {
             *sum += scale * term;
@@ -267,4 +304,18 @@ pub fn run(
         result.mean_loss = Some(losses.iter().sum::<f64>() / losses.len() as f64);
     }
     result
+}
+
+/// Whether this simulator finds what a vector in continuous time expects, to six digits.
+pub fn reproduces(vector: &Vector) -> bool {
+    let (network, samples) = (vector.network(), vector.inputs());
+    let result = run(&network, &vector.loss, &samples, Reduction::Mean);
+    let digits = Tolerance {
+        spike_time_ms: 1e-6,
+        graze_ms: 0.0,
+        loss: 1e-6,
+        cosine: 1.0 - 1e-9,
+        relative_error: 1e-6,
+    };
+    compare(vector, &result).violations(&digits).is_empty()
 }
