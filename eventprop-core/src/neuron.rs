@@ -1046,6 +1046,100 @@ mod tests {
         }
     }
 
+    /// What a layer of [`NEURONS`] spikes over some steps: events by step, sorted. `None` if a neuron would spike
+    /// more often in a step than it may.
+    fn spikes<V: Vectors>(
+        vectors: V,
+        dynamics: &Dynamics<'_>,
+        weights: &[i32],
+        arrivals: &[Vec<Event>],
+    ) -> Option<Vec<Vec<(u16, u16)>>> {
+        let most = 8 * NEURONS * arrivals.len();
+        let (mut v, mut i) = ([0; NEURONS], [0; NEURONS]);
+        let mut scratch = [0; scratch_len(NEURONS)];
+        let mut neurons = Neurons::reset(&mut v, &mut i, &mut scratch);
+        let mut events = vec![Event::default(); most];
+        let (mut slopes, mut errors) = (vec![0; most], vec![0; most]);
+        let mut ends = vec![0; arrivals.len()];
+        let mut log = EventLog::new(&mut events, &mut slopes, &mut errors, &mut ends);
+        let mut statistics = Statistics::NEW;
+        for now in arrivals {
+            let step = (&mut neurons, &mut log, &mut statistics);
+            forward_step(vectors, dynamics, weights, now, step.0, step.1, step.2).unwrap();
+            log.end_step().unwrap();
+        }
+        let steps = 0..arrivals.len();
+        let sorted = steps.map(|step| {
+            let events = log.events(step).iter();
+            let mut spikes: Vec<_> = events.map(|event| (event.neuron, event.offset)).collect();
+            spikes.sort_unstable();
+            spikes
+        });
+        (statistics.suppressed_spikes == 0).then(|| sorted.collect())
+    }
+
+    proptest! {
+        /// A neuron spikes at the first tick at which its membrane is above threshold, and at no other, as a scan of
+        /// all ticks in floating point tells: between arrivals, in front of inhibition, behind a reset, in steps
+        /// that are taken at once. All kernels agree.
+        #[test]
+        fn every_tick_above_threshold_is_a_spike(
+            arrivals in prop::collection::vec((0usize..6, 0u16..6, 0u16..=256), 1..24),
+            weights in prop::collection::vec(-5 * ONE..6 * ONE, 6 * NEURONS),
+            tau_m in 2.0..40.0f64,
+            tau_s in 1.5..20.0f64,
+        ) {
+            const STEPS: usize = 30;
+            // The membrane is at the threshold to within what roundings may add up to.
+            const CLOSE: f64 = 3e-5;
+            let mut ticks = vec![Coefficients::default(); 257];
+            tables::fill(&mut ticks, 1.0, tau_m, tau_s).unwrap();
+            let mut runs = vec![Coefficients::default(); tables::run_entries(STEPS)];
+            tables::fill_runs(&mut runs, 1.0, tau_m, tau_s);
+            let peaks = tables::peaks(1.0, tau_m, tau_s);
+            let tables = Tables { ticks: &ticks, runs: &runs, peaks: &peaks };
+            let dynamics = Dynamics::new(Scheme::Exact, tables, 8, 0).unwrap();
+            // Now and then, several steps apart.
+            let by_step: Vec<Vec<Event>> = (0..STEPS).map(|step| {
+                let now = arrivals.iter().filter(|arrival| 4 * arrival.0 == step);
+                now.map(|&(_, neuron, offset)| Event { neuron, offset }).collect()
+            }).collect();
+            let found = spikes(Arrays, &dynamics, &weights, &by_step);
+            prop_assert_eq!(&found, &spikes(Single, &dynamics, &weights, &by_step));
+            let Some(found) = found else { return Ok(()) };
+
+            let factors = |ticks: u16| {
+                let h = f64::from(ticks) / 256.0;
+                let (em, es) = (libm::exp(-h / tau_m), libm::exp(-h / tau_s));
+                let apart = (tau_m - tau_s).abs() > 1e-6;
+                (em, es, if apart { tau_s / (tau_m - tau_s) * (em - es) } else { h / tau_m * em })
+            };
+            for n in 0..NEURONS {
+                let (mut v, mut i) = (0.0, 0.0);
+                for (step, now) in by_step.iter().enumerate() {
+                    let mut own = found[step].iter().filter(|spike| usize::from(spike.0) == n).peekable();
+                    for tick in 0..=256u16 {
+                        if tick > 0 {
+                            let (em, es, kf) = factors(1);
+                            (v, i) = (em * v + kf * i, es * i);
+                            let spikes = own.next_if(|spike| spike.1 == tick).is_some();
+                            let wrong = if spikes { v < 1.0 - CLOSE } else { v > 1.0 + CLOSE };
+                            prop_assert!(!wrong, "step {}, neuron {}, tick {}: {}", step, n, tick, v);
+                            if spikes {
+                                v -= 1.0;
+                            }
+                        }
+                        for arrival in now.iter().filter(|arrival| arrival.offset == tick) {
+                            let w = weights[usize::from(arrival.neuron) * NEURONS + n];
+                            i += f64::from(w) / f64::from(ONE);
+                        }
+                    }
+                    prop_assert!(own.next().is_none());
+                }
+            }
+        }
+    }
+
     proptest! {
         /// Whatever arrives when, a layer spikes as one does whose every neuron is computed in every step
         /// in floating point: a neuron that was left alone would not have spiked.
