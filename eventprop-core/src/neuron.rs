@@ -1181,11 +1181,16 @@ mod tests {
             if third.2 {
                 by_step[step].push(Event { neuron: 2, offset: last });
             }
+            // One that changes nothing: who does not rise there is taken over several steps at once.
+            if step > 1 {
+                by_step[step - 1].push(Event { neuron: 3, offset });
+            }
             // From the first spike to the second, if they come in this order.
             let between = (256 * step + usize::from(offset)).saturating_sub(first.0.into());
             let highest = (1..20_000).map(|tick| factors(f64::from(tick) / 256.0, tau_m, tau_s).2);
             let lift = highest.fold(0.0, f64::max);
             let mut weights = vec![third.1; 3 * NEURONS];
+            weights.extend([0; NEURONS]);
             for n in 0..NEURONS {
                 let w = first.1[n] / lift;
                 // What is above the threshold by so much, at some time behind the second spike, or at the third.
