@@ -2,7 +2,7 @@
 //! with the reference vectors in continuous time.
 
 use eventprop_tests::random::{self, Drive, LOSS};
-use eventprop_tests::{vectors, vectors_folder};
+use eventprop_tests::vectors;
 use host_tools::reference::{
     Network, Neuron, Reduction, RunResult, Sample, Spike, Tolerance, compare, continuous,
 };
@@ -168,17 +168,9 @@ fn so_it_does_behind_a_reset() {
     assert!(second.slope < 1e-5, "{second:?}");
 }
 
-/// The reference vectors in continuous time, and those that not every backend can run.
-fn all_vectors() -> Vec<Vector> {
-    let mut all = vectors(Scheme::Exact);
-    let folder = vectors_folder().join("no_hidden_layer");
-    all.push(Vector::load(&folder.join("exact_no_hidden_layer.json")).unwrap());
-    all
-}
-
 #[test]
 fn reproduces_the_vectors_in_continuous_time() {
-    let all = all_vectors();
+    let all = vectors(Scheme::Exact);
     for name in [
         "trained_a",
         "trained_c",
