@@ -43,6 +43,8 @@
 //! | sum of a step with arrivals | state as above, 32 · 2^25 · 2^31 = 2^61 | `i64` | below 2^63; folded after [`ARRIVALS_PER_FOLD`] arrivals |
 //! | state and arrivals, whole parts, one arrival | 2^29 + 2^25 + 2^30 | `i32` | below 2^31 |
 //! | the same, any number of arrivals | 2^29 + 14 · 4096 · 2^25 | `i64` | below 2^63; saturates to ±2^29 |
+//! | state between two arrivals of a step ([`neuron`](crate::neuron)) | V and I of 2^29 + 2^30 | `i64`: 2 · 3 · 2^29 · 2^31 | below 2^63; a current of 2^29 and 32 weights is within, more saturate, counted |
+//! | look back ([`Peak`](crate::tables::Peak)) | V of 2^29, I less 32 weights, factors of 2.4 · 2^29 and 1.4 · 2^29 | `i64` | below 2^62; of more arrivals only where the difference fits 32 bits |
 //! | current on the grid, up to 32 arrivals | 2^29 + 32 · 2^25 | `i32` | 3 · 2^29 |
 //! | `V − I` on the grid | 2^29 + 2^29 | `i32` | 2^30 |
 //! | slope at a spike, `I − 1`, `I − V` | 2^29 + 2^20 | `i32` | saturates to ±2^29; divided by when at least 1 unit |
@@ -56,9 +58,9 @@
 //! | weight and bump | 2^25 + 2^23 | `i32` | limited to ±2^25 |
 //! | rounded weight | 2^25 + 2^20 | `i32` | the limit is on every grid |
 //! | ticks since the start of a sample | 2047 · 256 | `u32` | below 2^20 |
-//! | exponent of the loss: ticks · rate | 2^20 · 255 · 2^28 | `u64` | below 2^56 |
+//! | exponent of the loss: ticks · rate | 2^19 · 255 · 2^32 | `u64` | below 2^59 |
 //! | shifted weight of the softmax | 2^31 · 2^31 + 4095 · 2^30 | `u64` | below 2^63 |
-//! | `α (exp − 1)`, `α/τ1 · exp` | 2^32 · 2^31, 2^31 · 2^31 | `i64` | α is at most 1 − 2^−32, exp − 1 at most 2^31 − 2^15 |
+//! | `α (exp − 1)`, `α/τ1 · exp` | 2^32 · 2^45, in two parts | `i64` | each part is below 2^63 and shifted by up to 32 bits before they are added |
 //! | spikes of a neuron in a minibatch | 65,535 · 2047 · 8 | `u32` | below 2^30 |
 //! | minibatches | – | `u32` | a run has no more than 2^32 |
 
