@@ -24,10 +24,10 @@
 //! # Why nothing wraps
 //!
 //! Firmware is built without the compiler's overflow checks, and the inner loops are written without them
-//! everywhere ([`Fits`], `wrapping_*`), since they would keep the compiler from using vector instructions.
+//! everywhere (`Fits`, `wrapping_*`), since they would keep the compiler from using vector instructions.
 //! This is every operation there, with the largest operands that a legal experiment can bring about: weights
 //! at ±32, states and adjoints at their limits, a step of ln 2 times the shorter time constant, time constants
-//! 10^6 apart, eight spikes of a neuron in a step, [`MAX_NEURONS`] neurons. What is written with [`Fits`] is
+//! 10^6 apart, eight spikes of a neuron in a step, [`MAX_NEURONS`] neurons. What is written with `Fits` is
 //! checked in builds for debugging, so every test is a test of it; `bounds.rs` holds those at the ends of the
 //! ranges.
 //!
@@ -37,10 +37,10 @@
 //! | coupling over ticks, `kf`, `kb` | ratio r = 10^6 of τ | below 2^31 | kb rises up to ln 2 · τs, where it is r/(r − 1) (2^(−1/r) − 1/2) < 1/2 |
 //! | coefficient over steps, `es − 1` (31 fraction bits) | a decay that is complete | −2^31 | is never negated |
 //! | coupling over steps | ratio r = 10^6 of τ | below 2^31 − 2^14 | at most r^(−1/(r−1)); roundings of 32 composed runs are some 100 units |
-//! | `value · coefficient + 1/2` ([`scale`]) | 2^31 · 2^31 + 2^31 | `i64` | below 2^63 |
-//! | `value · (1 + decay)` ([`decay()`]) | 2^31, decay −1/2 to 0 | `i32` | lies between the value and half of it |
+//! | `value · coefficient + 1/2` (`scale`) | 2^31 · 2^31 + 2^31 | `i64` | below 2^63 |
+//! | `value · (1 + decay)` (`decay()`) | 2^31, decay −1/2 to 0 | `i32` | lies between the value and half of it |
 //! | driven and driving variable over a time | V or I 2^29, doubled for runs | `i64`: 2 · 2^30 · 2^31 = 2^62 | factors and coupling add up to no more than 1, so the results are no larger than the larger value, and a few units for composed runs |
-//! | sum of a step with arrivals | state as above, 32 · 2^25 · 2^31 = 2^61 | `i64` | below 2^63; folded after [`ARRIVALS_PER_FOLD`] arrivals |
+//! | sum of a step with arrivals | state as above, 32 · 2^25 · 2^31 = 2^61 | `i64` | below 2^63; folded after `ARRIVALS_PER_FOLD` arrivals |
 //! | state and arrivals, whole parts, one arrival | 2^29 + 2^25 + 2^30 | `i32` | below 2^31 |
 //! | the same, any number of arrivals | 2^29 + 14 · 4096 · 2^25 | `i64` | below 2^63; saturates to ±2^29 |
 //! | state between two arrivals of a step ([`neuron`](crate::neuron)) | V and I of 2^29 + 2^30 | `i64`: 2 · 3 · 2^29 · 2^31 | below 2^63; a current of 2^29 and 32 weights is within, more saturate, counted |
@@ -49,7 +49,7 @@
 //! | `V − I` on the grid | 2^29 + 2^29 | `i32` | 2^30 |
 //! | slope at a spike, `I − 1`, `I − V` | 2^29 + 2^20 | `i32` | saturates to ±2^29; divided by when at least 1 unit |
 //! | numerator of a jump | λV, error and 7 later jumps of 2^25 | `i32` | 9 · 2^25 < 2^29 |
-//! | `numerator · reciprocal` ([`divide_by_slope`]) | 2^29 · 2^32 + 2^40 | `i64` | below 2^62 |
+//! | `numerator · reciprocal` (`divide_by_slope`) | 2^29 · 2^32 + 2^40 | `i64` | below 2^62 |
 //! | adjoint and jump | 2^25 + 2^25 | `i32` | 2^26; saturates to ±2^25 |
 //! | error sum Σ w (λV − λI) without jumps | 4095 · 2^25 · 2^26 | `i64` | 2^63 − 2^51 |
 //! | error sum with jumps, shares of PEs | each at most 2^63 | `i64` | added saturating; what comes near is rounded to ±128 in any case |
