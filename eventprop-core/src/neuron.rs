@@ -452,8 +452,10 @@ impl<V: Vectors> Spiking<'_, '_, '_, V> {
     /// "No" is certain.
     #[inline(always)]
     fn may_cross(&self, neuron: usize, (v0, i0): (i32, i32)) -> bool {
+        // Rounded up, however many arrive.
         let product = |value: i32, over: &Coefficients| {
-            i64::from(value.max(0)).wrapping_mul(over.current_to_membrane.into()) >> 32
+            let value = i64::from(value.max(0));
+            (value.wrapping_mul(over.current_to_membrane.into()) >> 32).plus(1)
         };
         let mut bound = i64::from(v0.max(0)).plus(product(i0, self.dynamics.step()));
         for arrival in self.arrivals {
