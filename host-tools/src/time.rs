@@ -1,6 +1,6 @@
 //! Times in milliseconds as numbers of steps: the one rule for what is a whole multiple of a step.
 //!
-//! Neither 0.3 nor 28.8 is a number of the machine, and 28.8 / 0.3 comes out above 96. So a quotient
+//! Neither 0.3 nor 2.7 is a number of the machine, and 2.7 / 0.3 comes out above 9. So a quotient
 //! that lies within [`TOLERANCE`] of a whole number, relative to it, is that number.
 //!
 //! # Examples
@@ -8,7 +8,8 @@
 //! ```
 //! use host_tools::time::steps;
 //!
-//! assert!(28.8 > 96.0 * 0.3 && 28.8 / 0.3 > 96.0);
+//! assert!(2.7 / 0.3 > 9.0 && 28.8 > 96.0 * 0.3);
+//! assert_eq!(steps(2.7, 0.3), 9.0);
 //! assert_eq!(steps(28.8, 0.3), 96.0);
 //! assert_ne!(steps(28.801, 0.3), 96.0);
 //! ```
